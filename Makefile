@@ -1,0 +1,93 @@
+# make help says what there is. Everything here is also `python -m imagegen_tf ...`.
+
+PYTHON  =
+CHAPTER =
+PROFILE =
+GPU     =
+
+VENV_PYTHON := .venv/bin/python
+# Once installed for a GPU, always for a GPU.
+LOCK := $(if $(GPU)$(wildcard .venv/gpu),requirements-gpu.lock,requirements.lock)
+# The installation is up to date if this sum of all that it depends on stands in .venv/installed.
+SUM   = { pwd; cat $(LOCK) pyproject.toml; } | cksum
+
+.PHONY: help install lock lab run check test bench notebooks
+
+help:
+	@echo 'make lab                 open the course in the browser (installs it first, as all do)'
+	@echo 'make run                 execute all chapters; web pages go to runs/pages'
+	@echo 'make run CHAPTER=02      execute one; PROFILE=full for hours instead of minutes'
+	@echo 'make test                check style, run the unit tests, execute every chapter'
+	@echo 'make check CHAPTER=02    the same with this one chapter only'
+	@echo 'make notebooks           execute chapters in place and store their outputs'
+	@echo 'make bench               measure speed and memory against other libraries'
+	@echo 'make install             only install, into .venv; GPU=1 for an NVIDIA GPU on Linux'
+	@echo 'make lock                bring both locks in line with pyproject.toml'
+	@echo 'PYTHON=python3.12        install with this Python'
+
+install:
+	@if [ "$$($(SUM))" = "$$(cat .venv/installed 2>/dev/null)" ]; then exit 0; fi; \
+	set -e; \
+	if [ -n "$(GPU)" ] && [ "$$(uname -s)" != Linux ]; then \
+	  echo 'GPU=1 needs an NVIDIA GPU and Linux (on Windows: WSL2).' >&2; exit 1; \
+	fi; \
+	if [ "$$(uname -sm)" = 'Darwin x86_64' ]; then \
+	  echo 'TensorFlow is no longer made for Macs with an Intel processor.' >&2; exit 1; \
+	fi; \
+	if ! $(VENV_PYTHON) -m pip --version >/dev/null 2>&1; then \
+	  $(FIND_PYTHON); \
+	  echo "Making .venv with $$("$$found" --version)."; \
+	  "$$found" -m venv --clear .venv; \
+	fi; \
+	rm -f .venv/installed; \
+	echo 'Installing the packages of $(LOCK) into .venv ($(SIZE) to download, once).'; \
+	$(PIP) --require-hashes -r $(LOCK); \
+	$(PIP) --no-deps --no-build-isolation -e .; \
+	case $(LOCK) in *gpu*) touch .venv/gpu;; esac; \
+	$(SUM) > .venv/installed; \
+	echo 'Installed.'
+
+lock: install
+	@$(COMPILE) -o requirements.lock
+	@$(COMPILE) --extra gpu --constraint requirements.lock -o requirements-gpu.lock
+
+lab: install
+	@$(VENV_PYTHON) -m imagegen_tf lab
+
+run: install
+	@$(VENV_PYTHON) -m imagegen_tf run $(CHAPTER) $(if $(PROFILE),--profile $(PROFILE))
+
+check: install
+	@$(VENV_PYTHON) -m imagegen_tf test $(if $(CHAPTER),--chapter $(CHAPTER))
+
+test: install
+	@$(VENV_PYTHON) -m imagegen_tf test
+
+bench: install
+	@$(VENV_PYTHON) -m tests.benchmarks
+
+notebooks: install
+	@$(VENV_PYTHON) -m imagegen_tf notebooks $(CHAPTER)
+
+SIZE := $(if $(findstring gpu,$(LOCK)),about 3.5 GB,about 650 MB)
+PIP  := $(VENV_PYTHON) -m pip install -qq --disable-pip-version-check
+COMPILE := $(VENV_PYTHON) -m uv pip compile --quiet pyproject.toml --extra dev --universal \
+  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+# Sets the shell variable `found` to the first Python that runs and fits, or says what to install.
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+FIND_PYTHON = found=; other=; no_venv=; \
+  for each in $(if $(PYTHON),"$(PYTHON)",python3.13 python3.12 python3.11 python3 python); do \
+    version=$$("$$each" --version 2>&1) || continue; \
+    if ! "$$each" -c '$(FITS)' 2>/dev/null; then other=" (found $$version)"; \
+    elif ! "$$each" -c 'import ensurepip, venv' 2>/dev/null; then no_venv=$$version; \
+    else found=$$each; break; fi; \
+  done; \
+  if [ -z "$$found" ]; then \
+    if [ -n "$$no_venv" ]; then \
+      echo "$$no_venv lacks its venv module; Debian and Ubuntu: apt install python3-venv"; \
+    else \
+      echo "Install Python 3.11, 3.12 or 3.13$$other, or name one with PYTHON=..."; \
+    fi >&2; \
+    exit 1; \
+  fi

@@ -1,0 +1,24 @@
+"""Helper module of the image generation course: what two chapters share, or what is easy to get
+wrong.
+
+Importing it does nothing but make the submodules reachable: each is loaded when it is first used,
+so chapters 00 to 03 never wait for TensorFlow.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=[
+        "compositing",
+        "course",
+        "datasets",
+        "editing",
+        "glyphs",
+        "images",
+        "metrics",
+        "noise",
+        "plots",
+        "runtime",
+    ],
+)

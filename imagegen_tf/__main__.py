@@ -1,0 +1,147 @@
+"""The command line of the course: python -m imagegen_tf --help.
+
+`course` is imported where it is needed, so that `doctor` also runs where one of its packages is
+missing.
+"""
+
+import argparse
+import os
+import sys
+
+from imagegen_tf import machine, runtime
+
+
+def parser():
+    """Build the parser; each command keeps the function that it calls in `action`."""
+    root = argparse.ArgumentParser(
+        prog="python -m imagegen_tf", description="A course on image generation in notebooks."
+    )
+    commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    command = commands.add_parser("doctor", help="say what is installed and what is missing")
+    command.set_defaults(action=doctor)
+
+    command = commands.add_parser(
+        "lab",
+        help="open the course in JupyterLab",
+        epilog="Further arguments go to JupyterLab, for example --no-browser --port 9999.",
+    )
+    command.set_defaults(action=lab)
+
+    command = commands.add_parser(
+        "run", help="execute chapters without a browser; web pages go to runs/pages"
+    )
+    add_chapters(command)
+    command.add_argument(
+        "--profile",
+        choices=runtime.PROFILES,
+        help="quick takes minutes on two CPU cores, full wants a GPU (default: quick)",
+    )
+    command.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="override a name of the chapter's parameters cell",
+    )
+    command.set_defaults(action=run)
+
+    command = commands.add_parser(
+        "test", help="check style, run the unit tests, and execute every chapter (quick)"
+    )
+    command.add_argument("--chapter", metavar="NN", help="execute only this chapter")
+    command.set_defaults(action=test)
+
+    command = commands.add_parser(
+        "notebooks", help="execute chapters in place (quick) and store their outputs"
+    )
+    add_chapters(command)
+    command.set_defaults(action=notebooks)
+    return root
+
+
+def add_chapters(command):
+    """Let a command take chapters."""
+    command.add_argument(
+        "chapters",
+        nargs="*",
+        metavar="CHAPTER",
+        help="number or name, for example 02 or image_editing (default: all)",
+    )
+
+
+def doctor(arguments):
+    """Print the machine report."""
+    try:
+        print(machine.table(machine.report()))
+    except ImportError as error:
+        print(f"TensorFlow cannot be imported ({error}). Install it: make install", file=sys.stderr)
+        return 1
+    return 0
+
+
+def lab(arguments):
+    """Start JupyterLab."""
+    from imagegen_tf import course
+
+    course.lab(arguments.rest)
+    return 0
+
+
+def run(arguments):
+    """Execute chapters into the runs folder."""
+    from imagegen_tf import course
+
+    if arguments.profile:
+        os.environ["IMAGEGEN_PROFILE"] = arguments.profile
+    settings = dict(course.parse_setting(text) for text in arguments.set)
+    outcomes = course.run(course.chapters(arguments.chapters), settings)
+    print(f"Pages: {runtime.runs_folder() / 'pages' / 'index.html'}")
+    return report(outcomes)
+
+
+def test(arguments):
+    """Check everything, or one chapter."""
+    from imagegen_tf import course
+
+    chapter = course.chapters([arguments.chapter])[0] if arguments.chapter else None
+    return 0 if course.test(chapter) else 1
+
+
+def notebooks(arguments):
+    """Execute chapters in place."""
+    from imagegen_tf import course
+
+    return report(course.refresh(course.chapters(arguments.chapters)))
+
+
+def report(outcomes):
+    """Print what failed; return the exit status."""
+    from imagegen_tf import course
+
+    failures = course.explain(outcomes)
+    if failures:
+        print(f"\n{failures}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def main(words=None):
+    """Run one command; return its exit status: 0 good, 1 something failed, 2 wrong arguments."""
+    root = parser()
+    arguments, rest = root.parse_known_args(words)
+    if rest and arguments.action is not lab:
+        root.error(f"unknown argument {rest[0]}")
+    arguments.rest = rest
+    try:
+        return arguments.action(arguments)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

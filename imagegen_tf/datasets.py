@@ -1,0 +1,348 @@
+"""Data sets, one name each: photos, drawn characters, classic sets, one's own folder.
+
+A picture of one's own, `IMAGEGEN_DATA/photos/NAME.png` (or .jpg), is a photo like the others, and
+takes the place of a built-in one of the same name.
+"""
+
+import functools
+import gzip
+import zlib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from imagegen_tf import glyphs, images, runtime
+
+# The two halves share no scene: the stereo pair stays together, and so do the two eye pictures.
+PHOTOS = {
+    "train": (
+        "astronaut",
+        "brick",
+        "camera",
+        "coffee",
+        "gravel",
+        "hubble_deep_field",
+        "microaneurysms",
+        "motorcycle_left",
+        "motorcycle_right",
+        "page",
+        "retina",
+    ),
+    "test": (
+        "cell",
+        "chelsea",
+        "clock_motion",
+        "coins",
+        "grass",
+        "ihc",
+        "moon",
+        "rocket",
+        "text",
+    ),
+}
+GLYPHS = {"digits": glyphs.DIGITS, "letters": glyphs.LETTERS}
+OFFLINE = ("photos", *GLYPHS)
+CLASS_NAMES = {
+    "mnist": tuple("0123456789"),
+    "fashion_mnist": (
+        "T-shirt/top",
+        "trouser",
+        "pullover",
+        "dress",
+        "coat",
+        "sandal",
+        "shirt",
+        "sneaker",
+        "bag",
+        "ankle boot",
+    ),
+    "cifar10": (
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    ),
+}
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+CARD = "See data/README.md, section photos: sources and licences of scikit-image's pictures."
+# Middlebury 2014 "Motorcycle", at the size that scikit-image ships.
+FOCAL_LENGTH, BASELINE, PRINCIPAL_POINT_GAP = 994.978, 0.193001, 31.086  # pixels, metres, pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Pictures of one set and split, as they are stored.
+
+    Args:
+        name: the set's name.
+        split: "train" or "test".
+        images: uint8, one array (number, height, width, channels); a tuple of arrays (height,
+            width, channels) where sizes differ.
+        labels: whole numbers (number,), or None.
+        captions: for each picture a tuple of texts, or None.
+        class_names: a text for each label, or None; for photos the name of each picture.
+        card: where the data come from and under which licence.
+    Raises:
+        ValueError: labels or captions of another number than images.
+        TypeError: images that are not uint8.
+    """
+
+    name: str
+    split: str
+    images: np.ndarray | tuple
+    labels: np.ndarray | None = None
+    captions: tuple | None = None
+    class_names: tuple | None = None
+    card: str = ""
+
+    def __post_init__(self):
+        for field in ("labels", "captions"):
+            values = getattr(self, field)
+            if values is not None and len(values) != len(self.images):
+                raise ValueError(f"{field}: got {len(values)} for {len(self.images)} images")
+        one_array = isinstance(self.images, np.ndarray)
+        kinds = {self.images.dtype} if one_array else {one.dtype for one in self.images}
+        if kinds != {np.dtype(np.uint8)}:
+            raise TypeError("images: expected uint8")
+
+
+def names():
+    """List the data sets by name, those first that are always there, offline.
+
+    Returns:
+        A tuple of names for load.
+    Taught in: notebooks/00_start_here.ipynb
+    """
+    return (*OFFLINE, *CLASS_NAMES)
+
+
+def photo_names():
+    """List the photos that `photo` knows, in alphabetical order: scikit-image's and one's own.
+
+    Returns:
+        A tuple of names.
+    Taught in: notebooks/00_start_here.ipynb
+    """
+    return tuple(sorted({*PHOTOS["train"], *PHOTOS["test"], *_own_photos()}))
+
+
+def _own_photos():
+    """Map the names of the photos in IMAGEGEN_DATA/photos to their files."""
+    folder = runtime.data_folder()
+    files = sorted((folder / "photos").glob("*")) if folder else []
+    return {
+        file.stem: file
+        for file in files
+        if file.suffix.lower() in (".png", ".jpg", ".jpeg") and not file.name.startswith(".")
+    }
+
+
+def _shipped(stem):
+    """Find a file inside scikit-image by its name without ending."""
+    folder = resources.files("skimage") / "data"
+    for ending in (".png", ".jpg", ".npz"):
+        if (folder / (stem + ending)).is_file():
+            return folder / (stem + ending)
+    raise FileNotFoundError(f"scikit-image no longer ships {stem}; install requirements.lock")
+
+
+def photo(name):
+    """Read a photo: one's own from IMAGEGEN_DATA/photos, or one inside scikit-image; no download.
+
+    Args:
+        name: one of photo_names().
+    Returns:
+        float32 (height, width, channels), values in [0, 1]; 3 channels, or 1 if the photo is grey.
+    Raises:
+        ValueError: unknown name; the message lists the known ones.
+    Example:
+        >>> photo("astronaut").shape
+        (512, 512, 3)
+
+    Taught in: notebooks/00_start_here.ipynb
+    """
+    if name not in photo_names():
+        raise ValueError(f"photo: expected one of {', '.join(photo_names())}, got {name!r}")
+    picture = images.read(_own_photos().get(name) or _shipped(name))
+    is_grey = np.ptp(picture, axis=2).max() == 0
+    return picture[:, :, :1].copy() if is_grey else picture
+
+
+def stereo():
+    """Read the stereo pair of a motorcycle workshop and its measured depth.
+
+    A point that the right camera sees d pixels further left is focal length * baseline / (d + gap)
+    away, where the gap is the distance between the two principal points.
+
+    Returns:
+        left, right: float32 (500, 741, 3), values in [0, 1].
+        depth: float32 (500, 741), metres from the left camera; NaN where it is not known.
+    References:
+        Scharstein et al., 2014, High-resolution stereo datasets with subpixel-accurate ground
+        truth, doi:10.1007/978-3-319-11752-2_3
+    Taught in: notebooks/03_compositing.ipynb
+    """
+    with _shipped("motorcycle_disp").open("rb") as file:
+        disparity = np.load(file)["arr_0"]
+    known = np.isfinite(disparity)
+    depth = np.full(disparity.shape, np.nan, np.float32)
+    depth[known] = FOCAL_LENGTH * BASELINE / (disparity[known] + PRINCIPAL_POINT_GAP)
+    return photo("motorcycle_left"), photo("motorcycle_right"), depth
+
+
+def load(name, split="train", *, seed=0):
+    """Load a data set by its name.
+
+    Always there, offline: "photos", "digits" and "letters". Downloaded once by Keras: "mnist",
+    "fashion_mnist" and "cifar10", unless IMAGEGEN_DATA/NAME holds their original files (IDX, .gz;
+    CIFAR-10's binary version). One's own pictures: "folder:PATH", where PATH may start in
+    IMAGEGEN_DATA; it is read with all folders below, and those directly below it are the classes.
+
+    Args:
+        name: one of names(), or "folder:PATH".
+        split: "train" or "test".
+        seed: decides which tenth of a folder is its test split.
+    Returns:
+        A Dataset.
+    Raises:
+        ValueError: unknown name or split, a damaged file, a folder in which no picture can be read.
+        FileNotFoundError: no such folder, or one of the files of a set is missing.
+        ConnectionError: a download failed; the message names the sets that need none.
+    Example:
+        >>> len(load("photos", "test").images)
+        9
+
+    Taught in: notebooks/00_start_here.ipynb
+    """
+    if split not in PHOTOS:
+        raise ValueError(f'split: expected "train" or "test", got {split!r}')
+    if name.startswith("folder:"):
+        return _folder(name, split, seed)
+    if name == "photos":
+        pictures = tuple(images.to_uint8(photo(one)) for one in PHOTOS[split])
+        return Dataset(name, split, pictures, class_names=PHOTOS[split], card=CARD)
+    if name in GLYPHS:
+        pictures, labels = _glyphs(name, split)
+        card = "See data/README.md, section digits, letters."
+        return Dataset(name, split, pictures, labels, class_names=tuple(GLYPHS[name]), card=card)
+    if name in CLASS_NAMES:
+        own = runtime.data_folder()
+        here = own is not None and (own / name).is_dir()
+        pictures, labels = _files(own / name, name, split) if here else _download(name, split)
+        pictures = pictures.reshape(*pictures.shape[:3], -1)
+        return Dataset(
+            name,
+            split,
+            pictures,
+            labels.astype(np.int64).ravel(),
+            class_names=CLASS_NAMES[name],
+            card=f"See data/README.md, section {name}.",
+        )
+    raise ValueError(f"data set: expected one of {', '.join(names())} or folder:PATH, got {name!r}")
+
+
+@functools.cache
+def _glyphs(name, split):
+    """Draw the digits or letters of a split; the two splits never share a draw."""
+    count, seed = {"train": (50_000, 0), "test": (10_000, 1)}[split]
+    pictures, labels = glyphs.draw(GLYPHS[name], count, rng=seed)
+    for values in (pictures, labels):
+        values.flags.writeable = False  # the same arrays serve every later call
+    return pictures, labels
+
+
+def _download(name, split):
+    """Let Keras download and cache a set; it checks the files' hashes where it knows them."""
+    with runtime.quiet():
+        import keras
+    try:
+        both = dict(zip(("train", "test"), getattr(keras.datasets, name).load_data(), strict=True))
+    except Exception as error:  # Keras raises a bare Exception when a download fails
+        raise ConnectionError(
+            f"{name} could not be downloaded ({error}). Without a network use "
+            f"{', '.join(OFFLINE)}, or put its files into IMAGEGEN_DATA/{name}"
+        ) from error
+    return both[split]
+
+
+def _files(folder, name, split):
+    """Read a set's original files: CIFAR-10's binary version, or IDX as MNIST has it."""
+    if name == "cifar10":
+        parts = [f"data_batch_{part}.bin" for part in range(1, 6)]
+        parts = parts if split == "train" else ["test_batch.bin"]
+        records = [np.frombuffer(_bytes(folder / part), np.uint8) for part in parts]
+        if any(record.size % 3073 for record in records):
+            raise ValueError(f"{folder}: a batch is damaged, its size is no multiple of 3073 bytes")
+        records = np.concatenate(records).reshape(-1, 3073)
+        return records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy(), records[:, 0]
+    start = {"train": "train", "test": "t10k"}[split]
+    pictures = _idx(folder / f"{start}-images-idx3-ubyte.gz", 3)
+    labels = _idx(folder / f"{start}-labels-idx1-ubyte.gz", 1)
+    return pictures, labels
+
+
+def _bytes(path):
+    """Read a file, unpacked if it is a .gz; errors name the file."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: no such file") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path}: the file is damaged ({error})") from error
+
+
+def _idx(path, axes):
+    """Read an IDX file of bytes, checking its header against its length."""
+    content = _bytes(path)
+    start = 4 + 4 * axes
+    shape = tuple(int.from_bytes(content[at : at + 4]) for at in range(4, start, 4))
+    if content[:4] != bytes([0, 0, 8, axes]) or len(content) - start != np.prod(shape):
+        raise ValueError(f"{path}: the file is damaged (header and length disagree)")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def _folder(name, split, seed):
+    """Read the pictures below a folder; a tenth of them, drawn by the seed, is the test split."""
+    path = Path(name.removeprefix("folder:")).expanduser()
+    own = runtime.data_folder()
+    if not path.is_absolute():
+        inside = own is not None and (own / path).is_dir()
+        path = own / path if inside else runtime.REPOSITORY / path
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path}: no such folder")
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURE_ENDINGS)
+    files = [file for file in files if not file.name.startswith(".")]
+    order = np.random.default_rng(seed).permutation(len(files))
+    tests = set(order[: max(1, len(files) // 10)].tolist()) if len(files) > 1 else set()
+    pictures, kept = [], []
+    for number, file in enumerate(files):
+        if (number in tests) == (split == "test"):
+            try:
+                pictures.append(images.to_uint8(images.read(file)))
+                kept.append(file.relative_to(path).parts)
+            except (ValueError, OSError) as error:
+                print(f"skipped: {error}")
+    if not pictures:
+        raise ValueError(f"{path}: no picture of the {split} split could be read")
+    classes = sorted({file.relative_to(path).parts[0] for file in files if file.parent != path})
+    labels = None
+    if len(classes) > 1 and all(file.parent != path for file in files):
+        labels = np.array([classes.index(parts[0]) for parts in kept])
+    one_size = len({picture.shape for picture in pictures}) == 1
+    return Dataset(
+        name,
+        split,
+        np.stack(pictures) if one_size else tuple(pictures),
+        labels,
+        class_names=tuple(classes) if labels is not None else None,
+        card="Your own pictures.",
+    )

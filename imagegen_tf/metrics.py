@@ -1,0 +1,234 @@
+"""Measures of image quality, and the report that ends every chapter."""
+
+import html
+import json
+import math
+import time
+
+import numpy as np
+import psutil
+
+from imagegen_tf import images, runtime
+
+ROW_FIELDS = ("name", "value", "baseline", "unit", "better", "bound")
+
+
+def psnr(image, reference):
+    """Measure the peak signal-to-noise ratio over all values of two images.
+
+    Args:
+        image, reference: float32 (height, width, channels), values in [0, 1], same shape.
+    Returns:
+        Decibels, a float; infinity for equal images.
+    Raises:
+        ValueError: shapes differ. TypeError, ValueError: not an image.
+    Example:
+        >>> round(psnr(np.zeros((2, 2, 1)), np.full((2, 2, 1), 0.1)), 2)
+        20.0
+
+    Taught in: notebooks/01_noise_images.ipynb
+    """
+    _same_shape(image, reference)
+    error = np.mean((image.astype(np.float64) - reference) ** 2)
+    return math.inf if error == 0 else float(-10 * np.log10(error))
+
+
+def ssim(image, reference):
+    """Measure the structural similarity of two images, with the weights of the original paper.
+
+    Args:
+        image, reference: float32 (height, width, channels), values in [0, 1], same shape, at least
+            11 x 11 pixels.
+    Returns:
+        A float up to 1; the mean over channels.
+    Raises:
+        ValueError: shapes differ, or an image below 11 x 11. TypeError, ValueError: not an image.
+    References:
+        Wang et al., 2004, Image quality assessment, doi:10.1109/TIP.2003.819861
+    Taught in: notebooks/02_image_editing.ipynb
+    """
+    from skimage.metrics import structural_similarity
+
+    _same_shape(image, reference)
+    if min(image.shape[:2]) < 11:
+        raise ValueError(f"image: expected at least 11 x 11 pixels, got {image.shape[:2]}")
+    return float(
+        structural_similarity(
+            image.astype(np.float64),
+            reference.astype(np.float64),
+            data_range=1.0,
+            channel_axis=2,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+    )
+
+
+def _same_shape(image, reference):
+    """Check two images and that their shapes are equal."""
+    images.check(image)
+    images.check(reference, "reference")
+    if image.shape != reference.shape:
+        raise ValueError(f"image has shape {image.shape} but reference has {reference.shape}")
+
+
+def row(name, value, *, better, bound, baseline=None, unit=""):
+    """Make one row of a report.
+
+    Args:
+        name: what was measured.
+        value: the number.
+        better: "higher" or "lower".
+        bound: what the value must reach.
+        baseline: what one has without the chapter's method, or None.
+        unit: of value, baseline and bound.
+    Returns:
+        dict with these six fields.
+    Taught in: notebooks/00_start_here.ipynb
+    """
+    return {
+        "name": name,
+        "value": value,
+        "baseline": baseline,
+        "unit": unit,
+        "better": better,
+        "bound": bound,
+    }
+
+
+def _checked(row):
+    """Check one row of a report and give it in its final form."""
+    if set(row) != set(ROW_FIELDS):
+        raise ValueError(f"row: expected the fields {', '.join(ROW_FIELDS)}, got {', '.join(row)}")
+    if row["better"] not in ("higher", "lower"):
+        raise ValueError(f'better: expected "higher" or "lower", got {row["better"]!r}')
+    row = {field: row[field] for field in ROW_FIELDS}
+    for field in ("value", "baseline", "bound"):
+        row[field] = None if row[field] is None else float(row[field])
+    if row["value"] is None or row["bound"] is None:
+        raise ValueError(f"row {row['name']!r}: a value and a bound are needed")
+    return row
+
+
+def is_met(row):
+    """Tell whether a row's value is finite and reaches its bound.
+
+    Args:
+        row: dict with "value", "bound" and "better".
+    Returns:
+        bool.
+    """
+    if not math.isfinite(row["value"]):
+        return False
+    if row["better"] == "higher":
+        return row["value"] >= row["bound"]
+    return row["value"] <= row["bound"]
+
+
+def _plain(field):
+    """Write a number that JSON does not know (inf, nan) as text."""
+    return str(field) if isinstance(field, float) and not math.isfinite(field) else field
+
+
+class _Table:
+    """The rows of a report, as a notebook and a terminal show them."""
+
+    def __init__(self, rows):
+        self.heads = ("measure", "value", "baseline", "unit", "better", "bound", "met")
+        self.cells = [
+            (
+                row["name"],
+                _number(row["value"]),
+                _number(row["baseline"]),
+                row["unit"],
+                row["better"],
+                ("≥ " if row["better"] == "higher" else "≤ ") + _number(row["bound"]),
+                "yes" if is_met(row) else "NO",
+            )
+            for row in rows
+        ]
+
+    def __repr__(self):
+        lines = [self.heads, *self.cells]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(self.heads))]
+        padded = (
+            "  ".join(t.ljust(w) for t, w in zip(line, widths, strict=True)) for line in lines
+        )
+        return "\n".join(line.rstrip() for line in padded)
+
+    def _repr_html_(self):
+        def line(texts, tag):
+            return "<tr>" + "".join(f"<{tag}>{html.escape(t)}</{tag}>" for t in texts) + "</tr>"
+
+        body = "".join(line(texts, "td") for texts in self.cells)
+        return f"<table><thead>{line(self.heads, 'th')}</thead><tbody>{body}</tbody></table>"
+
+
+def _number(value):
+    """Write a number with four digits, or a dash for none."""
+    return "–" if value is None else f"{value:.4g}"
+
+
+def report(
+    chapter,
+    rows,
+    *,
+    dataset,
+    seed,
+    models=None,
+    trained_here=False,
+    steps=0,
+    seconds=None,
+    num_replicas=1,
+    policy="float32",
+):
+    """Write a chapter's measurements to metrics.json, show them, and hold them to their bounds.
+
+    Args:
+        chapter: the notebook's name without ending, "NN_topic"; names the folder under
+            IMAGEGEN_RUNS.
+        rows: list of what row() gives.
+        dataset: name of the data measured on.
+        seed: the chapter's seed.
+        models: dict of role to {"file", "input", "output"}, for chapters that save networks.
+        trained_here: whether the networks were trained in this run.
+        steps: training steps.
+        seconds: training time; by default the time since this Python process started.
+        num_replicas, policy: how it was computed.
+    Raises:
+        ValueError: a row with missing or unknown fields; nothing is written.
+        AssertionError: a value misses its bound or is not finite; the file is written nevertheless.
+    Taught in: notebooks/00_start_here.ipynb
+    """
+    from IPython.display import display
+
+    rows = [_checked(row) for row in rows]
+    if not rows:
+        raise ValueError("rows: expected at least one")
+    if seconds is None:
+        seconds = time.time() - psutil.Process().create_time()
+    content = {
+        "chapter": chapter,
+        "profile": runtime.profile(),
+        "dataset": dataset,
+        "seed": int(seed),
+        "trained_here": trained_here,
+        "steps": steps,
+        "seconds": round(seconds, 1),
+        "num_replicas": num_replicas,
+        "policy": policy,
+        "rows": [{field: _plain(row[field]) for field in ROW_FIELDS} for row in rows],
+    }
+    if models:
+        content["models"] = models
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    runtime.write_text(runtime.runs_folder() / chapter / "metrics.json", text)
+    display(_Table(rows))
+    missed = [row for row in rows if not is_met(row)]
+    if missed:
+        texts = (
+            f"{row['name']} is {_number(row['value'])}, bound {_number(row['bound'])}"
+            for row in missed
+        )
+        raise AssertionError("missed: " + "; ".join(texts))

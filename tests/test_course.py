@@ -1,0 +1,366 @@
+"""course and its command line, on throw-away chapters of two or three cells."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+
+from imagegen_tf import __main__, course, runtime
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch, tmp_path):
+    """Start every test without settings from outside, with a runs folder of its own."""
+    for name in course.SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("IMAGEGEN_RUNS", str(tmp_path / "runs"))
+
+
+def write(folder, name, *sources, parameters=None):
+    """Write a chapter: a title, a parameters cell if there are any, and code cells."""
+    cells = [nbformat.v4.new_markdown_cell(f"# {name}\n\nwith $x^2$ in it")]
+    if parameters:
+        cells.append(nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}))
+    cells += [nbformat.v4.new_code_cell(source) for source in sources]
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
+
+
+def printed(path):
+    """Join what the cells of an executed notebook printed."""
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    outputs = [output for cell in cells for output in cell.outputs]
+    return "".join(output.text for output in outputs if output.output_type == "stream")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with three chapters and a file that is none."""
+    for name in ("00_start_here", "01_noise_images", "10_text_to_image"):
+        write(tmp_path / "notebooks", name)
+    write(tmp_path / "notebooks", "scratch")
+    return tmp_path / "notebooks"
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ((), ["00_start_here", "01_noise_images", "10_text_to_image"]),
+        (("01",), ["01_noise_images"]),
+        (("1",), ["01_noise_images"]),
+        (("noise_images",), ["01_noise_images"]),
+        (("01_noise_images.ipynb",), ["01_noise_images"]),
+        (("10", "00", "start_here"), ["00_start_here", "10_text_to_image"]),
+    ],
+)
+def test_chapters_are_found_by_number_or_name(folder, names, expected):
+    assert [path.stem for path in course.chapters(names, folder)] == expected
+
+
+@pytest.mark.parametrize("name", ["02", "scratch", "noise", ""])
+def test_unknown_chapters_are_refused(folder, name):
+    with pytest.raises(ValueError, match=f"no chapter '{name}', expected one of 00_start_here, 01"):
+        course.chapters([name], folder)
+
+
+def test_a_folder_without_chapters_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no chapters"):
+        course.chapters(folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("STEPS=200", ("STEPS", 200)),
+        ("RATE=-1e-3", ("RATE", -0.001)),
+        ("TRAIN=False", ("TRAIN", False)),
+        ("SIZES=[32, 64]", ("SIZES", [32, 64])),
+        ("DATASET=photos", ("DATASET", "photos")),
+        ("DATASET='12'", ("DATASET", "12")),
+        ("DATASET=folder:a=b", ("DATASET", "folder:a=b")),
+        ("NOTE=", ("NOTE", "")),
+    ],
+)
+def test_settings_are_literals_or_text(text, expected):
+    assert course.parse_setting(text) == expected
+
+
+@pytest.mark.parametrize("text", ["STEPS", "=3", "2=3", "A B=3"])
+def test_settings_without_a_name_are_refused(text):
+    with pytest.raises(ValueError, match="expected NAME=VALUE"):
+        course.parse_setting(text)
+
+
+def test_prepare_puts_the_values_below_the_parameters_cell(tmp_path):
+    path = write(tmp_path, "00_a", "print(STEPS)", parameters="STEPS = 1\nSIZE: int = 2")
+    notebook = course.prepare(path, {"STEPS": 7, "SIZE": 8})
+    sources = [cell.source for cell in notebook.cells]
+    values = {}
+    exec(sources[1] + "\n" + sources[2], values)
+    assert (values["STEPS"], values["SIZE"]) == (7, 8)
+    assert sources[3] == "print(STEPS)"
+
+
+@pytest.mark.parametrize("name", ["WRONG", "i", "steps"])
+def test_prepare_refuses_an_unknown_parameter(tmp_path, name):
+    path = write(tmp_path, "00_a", parameters="STEPS = [i for i in range(3)]\nSEED = 0")
+    with pytest.raises(ValueError, match=f"^00_a has no parameter {name}, expected STEPS, SEED$"):
+        course.prepare(path, {name: 1})
+
+
+def test_prepare_refuses_a_parameter_where_no_cell_has_any(tmp_path):
+    path = write(tmp_path, "00_a", "STEPS = 1")
+    with pytest.raises(ValueError, match="^00_a has no parameters cell, so STEPS cannot be set$"):
+        course.prepare(path, {"STEPS": 1})
+
+
+def test_prepare_drops_stored_outputs(tmp_path):
+    path = write(tmp_path, "00_a", "1 / 0", "2")
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text="from an earlier run")]
+    nbformat.write(notebook, path)
+    assert course.prepare(path, {}).cells[2].outputs == []
+
+
+def test_run_keeps_copy_page_and_index_and_goes_on_after_a_failure(tmp_path, monkeypatch, capfd):
+    # A kernel of the same name elsewhere on the machine must not be taken: this one cannot start.
+    foreign = tmp_path / "jupyter" / "kernels" / "python3"
+    foreign.mkdir(parents=True)
+    spec = {"argv": ["false"], "display_name": "foreign", "language": "python"}
+    (foreign / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("IMAGEGEN_PROFILE", "full")
+    paths = [
+        write(
+            tmp_path / "n", "00_bad", "def half():\n    return 1 / 0\n\nhalf()", "print('never')"
+        ),
+        write(
+            tmp_path / "n",
+            "01_good",
+            "import os, sys\nprint(STEPS, os.environ['IMAGEGEN_PROFILE'])",
+            "print(sys.executable)\nprint(os.getcwd())",
+            parameters="STEPS = 1",
+        ),
+        write(
+            tmp_path / "n",
+            "02_dead",
+            "import os\nos.write(2, b'last words\\n')\nos.kill(os.getpid(), 9)",
+        ),
+    ]
+
+    outcomes = course.run(paths[:1] + paths[2:]) + course.run(paths[1:2], {"STEPS": 5})
+
+    assert [(outcome.chapter, outcome.status) for outcome in outcomes] == [
+        ("00_bad", "failed"),
+        ("02_dead", "failed"),
+        ("01_good", "passed"),
+    ]
+    captured = capfd.readouterr()
+    assert captured.err == ""  # neither Jupyter's warnings nor, without a terminal, a progress bar
+    assert "01_good                  passed after 0." in captured.out
+    runs = tmp_path / "runs"
+    assert printed(runs / "01_good" / "01_good.ipynb").split("\n") == [
+        "5 full",
+        sys.executable,
+        str(tmp_path / "n"),
+        "",
+    ]
+    explanation = course.explain(outcomes)
+    assert "00_bad failed in cell 2 of 3 (In [1]):" in explanation
+    assert "ZeroDivisionError: division by zero" in explanation
+    assert "The kernel died" in explanation
+    assert "01_good" not in explanation
+    assert course.explain(outcomes[2:]) == ""
+    # The executed copy of a failed chapter shows the error, and nothing from below it.
+    assert "never" not in printed(runs / "00_bad" / "00_bad.ipynb")
+    page = (runs / "pages" / "00_bad.html").read_text(encoding="utf-8")
+    assert "ZeroDivisionError" in page
+    assert "<msup><mi>x</mi><mn>2</mn></msup>" in page
+    index = (runs / "pages" / "index.html").read_text(encoding="utf-8")
+    assert '<a href="01_good.html">01_good</a></td><td>passed</td><td>full</td><td>0.' in index
+    assert '<a href="00_bad.html">00_bad</a></td><td>failed</td>' in index
+    files = sorted(str(path.relative_to(runs)) for path in runs.rglob("*") if path.is_file())
+    assert files == [
+        os.path.join("00_bad", "00_bad.ipynb"),
+        os.path.join("01_good", "01_good.ipynb"),
+        os.path.join("02_dead", "02_dead.ipynb"),
+        os.path.join("pages", "00_bad.html"),
+        os.path.join("pages", "01_good.html"),
+        os.path.join("pages", "02_dead.html"),
+        os.path.join("pages", "index.html"),
+    ]
+
+
+def test_run_refuses_before_anything_runs(tmp_path):
+    good = write(tmp_path / "n", "00_a", parameters="STEPS = 1")
+    bad = write(tmp_path / "n", "01_b")
+    with pytest.raises(ValueError, match="01_b has no parameters cell"):
+        course.run([good, bad], {"STEPS": 2})
+    assert not (tmp_path / "runs").exists()
+
+
+def test_ctrl_c_stops_cleanly(tmp_path):
+    if sys.platform == "win32":
+        return  # Windows has no signal to send to one process only
+    write(
+        tmp_path / "n", "00_a", f"open({str(tmp_path / 'begun')!r}, 'w').close()", "while True: 0"
+    )
+    script = (
+        "from pathlib import Path; from imagegen_tf import __main__, course;"
+        f"course.NOTEBOOKS = Path({str(tmp_path / 'n')!r});"
+        "raise SystemExit(__main__.main(['run']))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    while not (tmp_path / "begun").exists() and process.poll() is None:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err.strip()) == (130, "", "Stopped.")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_refresh_stores_the_same_bytes_each_time_and_nothing_of_a_failure(tmp_path, monkeypatch):
+    monkeypatch.setenv("IMAGEGEN_PROFILE", "full")  # refresh is always quick
+    good = write(tmp_path, "00_good", "import os\nprint(os.environ.get('IMAGEGEN_PROFILE'))")
+    notebook = nbformat.read(good, as_version=4)
+    notebook.metadata["papermill"] = {"duration": 3.1}
+    notebook.cells[1].metadata["execution"] = {"iopub.execute_input": "2026-01-01"}
+    notebook.cells[1].metadata["tags"] = ["model"]
+    nbformat.write(notebook, good)
+    bad = write(tmp_path, "01_bad", "1 / 0")
+    before = bad.read_bytes()
+
+    outcomes = course.refresh([good, bad])
+    first = good.read_bytes()
+    course.refresh([good])
+
+    assert [outcome.status for outcome in outcomes] == ["passed", "failed"]
+    assert bad.read_bytes() == before
+    assert good.read_bytes() == first
+    assert first.endswith(b"}\n") and not first.endswith(b"\n\n")
+    assert printed(good) == "None\n"
+    notebook = nbformat.read(good, as_version=4)
+    assert notebook.metadata == {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    assert notebook.cells[1].metadata == {"tags": ["model"]}
+    assert notebook.cells[1].execution_count == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00_good.ipynb", "01_bad.ipynb"]
+
+
+def test_lab_opens_the_first_chapter_and_passes_arguments_on(monkeypatch):
+    from jupyterlab.labapp import LabApp
+
+    seen = []
+    monkeypatch.setattr(LabApp, "launch_instance", seen.extend)
+    assert __main__.main(["lab", "--no-browser", "--port", "9999"]) == 0
+    assert seen[0] == str(runtime.REPOSITORY / "notebooks" / "00_start_here.ipynb")
+    assert f"--ServerApp.root_dir={runtime.REPOSITORY}" in seen
+    assert seen[-3:] == ["--no-browser", "--port", "9999"]
+
+
+@pytest.mark.parametrize("failing", [None, "check", "format", "pytest"])
+def test_test_fails_if_any_of_its_parts_does(monkeypatch, failing):
+    seen = []
+
+    def run(command, env, **_):
+        seen.append((command, env))
+        return subprocess.CompletedProcess(command, int(failing in command))
+
+    monkeypatch.setenv("IMAGEGEN_DATA", "elsewhere")
+    monkeypatch.setattr(course, "_closed_network", lambda: ["closed"])
+    monkeypatch.setattr(course.subprocess, "run", run)
+    assert course.test() is (failing is None)
+    command, environment = seen[-1]
+    assert len(seen) == 3
+    assert command[0] == "closed" and command[-1] == str(course.NOTEBOOKS)
+    assert {"--nbval-lax", "--nbval-current-env", "--doctest-modules", "tests"} < set(command)
+    assert "IMAGEGEN_DATA" not in environment
+    assert environment["IMAGEGEN_RUNS"] != os.environ["IMAGEGEN_RUNS"]
+
+
+def test_test_of_one_chapter_executes_no_other(monkeypatch, tmp_path):
+    seen = []
+    path = tmp_path / "00_a.ipynb"
+    monkeypatch.setattr(course, "_closed_network", lambda: [])
+    monkeypatch.setattr(
+        course.subprocess,
+        "run",
+        lambda command, **_: seen.append(command) or subprocess.CompletedProcess(command, 0),
+    )
+    assert course.test(path)
+    assert seen[-1][-1] == str(path)
+    assert str(course.NOTEBOOKS) not in seen[-1]
+
+
+def test_closed_network_leaves_only_loopback():
+    prefix = course._closed_network()
+    if not prefix:
+        return  # `test` says so in a line
+    script = (
+        "import socket; server = socket.create_server(('127.0.0.1', 0));"
+        "socket.create_connection(server.getsockname());"
+        "print(*(name for _, name in socket.if_nameindex()))"
+    )
+    result = subprocess.run(
+        [*prefix, sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == ["lo"]
+
+
+def test_closed_network_is_not_promised_where_the_system_cannot(monkeypatch):
+    monkeypatch.setattr(course.shutil, "which", lambda _: None)
+    assert course._closed_network() == []
+    monkeypatch.setattr(course.shutil, "which", lambda _: "unshare")
+    refused = subprocess.CompletedProcess((), 1)
+    monkeypatch.setattr(course.subprocess, "run", lambda *_, **__: refused)
+    assert course._closed_network() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["run", "77"], "there is no chapter '77', expected one of"),
+        (["run", "00", "--set", "STEPS"], "expected NAME=VALUE after --set, got 'STEPS'"),
+        (["run", "00", "--set", "WRONG=1"], "has no parameter"),
+        (["test", "--chapter", "77"], "there is no chapter '77'"),
+        (["notebooks", "77"], "there is no chapter '77'"),
+    ],
+)
+def test_wrong_arguments_end_in_one_sentence(words, sentence, folder, monkeypatch, capsys):
+    write(folder, "00_start_here", parameters="SEED = 0")
+    monkeypatch.setattr(course, "NOTEBOOKS", folder)
+    assert __main__.main(words) == 2
+    captured = capsys.readouterr()
+    assert sentence in captured.err
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+
+
+@pytest.mark.parametrize("words", [["run", "--wrong"], ["walk"], [], ["run", "--profile", "fast"]])
+def test_the_parser_refuses_what_it_does_not_know(words, capsys):
+    with pytest.raises(SystemExit) as exit:
+        __main__.main(words)
+    assert exit.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+def test_run_reports_failures_in_its_exit_status(monkeypatch, folder, capsys):
+    outcomes = [course.Outcome("00_a", 1.0), course.Outcome("01_b", 1.0, "cell 2 of 3", "Oh: no")]
+    monkeypatch.setattr(course, "NOTEBOOKS", folder)
+    monkeypatch.setattr(course, "run", lambda paths, settings: outcomes)
+    monkeypatch.setenv("IMAGEGEN_PROFILE", "quick")
+    assert __main__.main(["run", "--profile", "full", "--set", "A=1", "B=x"]) == 1
+    assert os.environ["IMAGEGEN_PROFILE"] == "full"
+    assert capsys.readouterr().err == "\n01_b failed in cell 2 of 3:\n    Oh: no\n"
+    monkeypatch.setattr(course, "run", lambda paths, settings: outcomes[:1])
+    assert __main__.main(["run"]) == 0

@@ -1,0 +1,210 @@
+"""datasets: the photos inside scikit-image, their halves, one's own photos, the stereo pair."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+
+from imagegen_tf import datasets, images
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
+
+
+def test_every_photo_is_an_image_with_its_channels():
+    assert len(datasets.photo_names()) == 20
+    for name in datasets.photo_names():
+        images.check(datasets.photo(name), name, channels=(1, 3))
+
+
+@pytest.mark.parametrize("name", ["astronaut", "camera", "coins", "retina"])
+def test_photos_are_scikit_images_own(name):
+    theirs = images.to_float(getattr(skimage.data, name)())
+    np.testing.assert_allclose(datasets.photo(name), theirs, atol=1e-6)
+
+
+def test_the_halves_share_nothing_and_the_stereo_pair_stays_together():
+    train, test = (set(datasets.PHOTOS[split]) for split in ("train", "test"))
+    assert not train & test
+    assert {"motorcycle_left", "motorcycle_right"} <= train
+    assert {"retina", "microaneurysms"} <= train
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_load_gives_bytes_with_names_and_a_card(split):
+    photos = datasets.load("photos", split)
+    assert len(photos.images) == len(photos.class_names) == len(datasets.PHOTOS[split])
+    assert all(picture.dtype == np.uint8 for picture in photos.images)
+    assert "licence" in photos.card
+
+
+def test_ones_own_photo_comes_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("IMAGEGEN_DATA", str(tmp_path))
+    (tmp_path / "photos").mkdir()
+    red = np.zeros((4, 5, 3), np.float32)
+    red[:, :, 0] = 1
+    for name in ("mine", "astronaut"):
+        images.write(tmp_path / "photos" / f"{name}.png", red)
+    assert "mine" in datasets.photo_names()
+    assert np.array_equal(datasets.photo("mine"), red)
+    assert np.array_equal(datasets.photo("astronaut"), red)
+    assert datasets.photo("coffee").shape == (400, 600, 3)
+
+
+def test_stereo_depth_follows_the_disparity():
+    left, right, depth = datasets.stereo()
+    assert left.shape == right.shape == (500, 741, 3) and depth.shape == (500, 741)
+    known = ~np.isnan(depth)
+    # scikit-image's docstring gives the calibration; the disparity map has no value for 7 % of
+    # pixels.
+    assert known.mean() == pytest.approx(0.9265, abs=0.001)
+    assert 2 < depth[known].min() < depth[known].max() < 6
+    # A pixel of the left photo is found `disparity` columns further left in the right photo.
+    disparity = 994.978 * 0.193001 / depth - 31.086
+    rows, columns = np.nonzero(known)
+    there = np.rint(columns - disparity[known]).astype(int)
+    inside = there >= 0
+    moved = np.abs(left[rows, columns] - right[rows, np.maximum(there, 0)])[inside].mean()
+    stayed = np.abs(left - right).mean()
+    assert moved < 0.4 * stayed
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: datasets.photo("lena"), "astronaut"),
+        (lambda: datasets.load("imagenet"), "photos"),
+        (lambda: datasets.load("photos", "validation"), "split"),
+        (lambda: datasets.Dataset("a", "train", np.zeros((2, 1, 1, 1), np.uint8), [1]), "labels"),
+    ],
+)
+def test_unknown_names_are_refused_with_the_known_ones(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
+    with pytest.raises(TypeError, match="uint8"):
+        datasets.Dataset("a", "train", np.zeros((2, 1, 1, 1)))
+
+
+@pytest.mark.parametrize(("name", "classes"), [("digits", 10), ("letters", 26)])
+def test_drawn_sets_are_labelled_and_their_splits_differ(name, classes):
+    train, test = datasets.load(name), datasets.load(name, "test")
+    assert train.images.shape == (50_000, 28, 28, 1) and test.images.shape == (10_000, 28, 28, 1)
+    assert set(np.unique(test.labels)) == set(range(classes)) and len(test.class_names) == classes
+    flat = {picture.tobytes() for picture in test.images}
+    assert not flat & {picture.tobytes() for picture in train.images}
+    assert datasets.load(name, "test").images is test.images
+    with pytest.raises(ValueError, match="read-only"):
+        test.images[0] = 0
+
+
+@needs_shared
+def test_fashion_mnist_is_read_from_its_original_files(monkeypatch):
+    monkeypatch.setenv("IMAGEGEN_DATA", str(SHARED))
+    train, test = datasets.load("fashion_mnist"), datasets.load("fashion_mnist", "test")
+    assert train.images.shape == (60_000, 28, 28, 1) and test.images.shape == (10_000, 28, 28, 1)
+    # ../shared/data/README.md: mean / 255 and standard deviation of the training pictures.
+    assert train.images.mean() / 255 == pytest.approx(0.2860406, abs=1e-6)
+    assert train.images.std() / 255 == pytest.approx(0.3530242, abs=1e-6)
+    assert (np.bincount(train.labels) == 6_000).all() and train.class_names[9] == "ankle boot"
+
+
+def write_idx(path, values):
+    header = bytes([0, 0, 8, values.ndim]) + b"".join(size.to_bytes(4) for size in values.shape)
+    with gzip.open(path, "wb") as file:
+        file.write(header + values.tobytes())
+
+
+def test_idx_files_that_are_damaged_or_missing_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("IMAGEGEN_DATA", str(tmp_path))
+    folder = tmp_path / "mnist"
+    folder.mkdir()
+    pictures = np.arange(2 * 28 * 28, dtype=np.uint8).reshape(2, 28, 28)
+    write_idx(folder / "train-labels-idx1-ubyte.gz", np.array([3, 7], np.uint8))
+    with pytest.raises(FileNotFoundError, match="train-images"):
+        datasets.load("mnist")
+    path = folder / "train-images-idx3-ubyte.gz"
+    write_idx(path, pictures)
+    loaded = datasets.load("mnist")
+    assert np.array_equal(loaded.images[..., 0], pictures) and loaded.labels.tolist() == [3, 7]
+    whole = path.read_bytes()
+    for damage in (whole[: len(whole) // 2], b"no gzip at all", gzip.compress(b"too short")):
+        path.write_bytes(damage)
+        with pytest.raises(ValueError, match=r"train-images.* is damaged"):
+            datasets.load("mnist")
+
+
+def test_cifar10_is_read_from_its_binary_version(tmp_path, monkeypatch):
+    monkeypatch.setenv("IMAGEGEN_DATA", str(tmp_path))
+    folder = tmp_path / "cifar10"
+    folder.mkdir()
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    # One byte of label, then all red, all green, all blue values, row by row.
+    record = [
+        bytes([label]) + one.transpose(2, 0, 1).tobytes() for label, one in enumerate(pictures)
+    ]
+    (folder / "test_batch.bin").write_bytes(b"".join(record))
+    loaded = datasets.load("cifar10", "test")
+    assert np.array_equal(loaded.images, pictures) and loaded.labels.tolist() == [0, 1]
+    (folder / "test_batch.bin").write_bytes(b"".join(record)[:-1])
+    with pytest.raises(ValueError, match="damaged"):
+        datasets.load("cifar10", "test")
+
+
+def test_a_download_that_fails_names_the_sets_that_need_none(monkeypatch):
+    monkeypatch.delenv("IMAGEGEN_DATA", raising=False)
+    import keras
+
+    def no_network():
+        raise Exception("URL fetch failure")
+
+    monkeypatch.setattr(keras.datasets.mnist, "load_data", no_network)
+    with pytest.raises(ConnectionError, match="photos, digits, letters"):
+        datasets.load("mnist")
+
+
+def picture_folder(path, classes=("cats", "dogs"), each=10):
+    rng = np.random.default_rng(0)
+    for name in classes:
+        (path / name / "deeper").mkdir(parents=True)
+        for number in range(each):
+            size = (5 + number, 7, (1, 3, 4)[number % 3])
+            images.write(path / name / "deeper" / f"{number}.png", rng.random(size))
+    return f"folder:{path}"
+
+
+def test_a_folder_is_read_with_its_classes_and_split_by_the_seed(tmp_path):
+    name = picture_folder(tmp_path)
+    train, test = datasets.load(name), datasets.load(name, "test")
+    assert len(train.images) == 18 and len(test.images) == 2
+    assert train.class_names == ("cats", "dogs") and set(train.labels) == {0, 1}
+    assert all(one.shape[2] == 3 for one in train.images)
+    content = [{one.tobytes() for one in split.images} for split in (train, test)]
+    assert not content[0] & content[1]
+    again = datasets.load(name, "test")
+    assert all(map(np.array_equal, again.images, test.images))
+    others = [datasets.load(name, "test", seed=seed) for seed in range(1, 6)]
+    assert any({one.tobytes() for one in other.images} != content[1] for other in others)
+
+
+def test_a_picture_that_cannot_be_read_is_named_and_skipped(tmp_path, capsys):
+    name = picture_folder(tmp_path, classes=("only",), each=4)
+    (tmp_path / "only" / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "only" / "notes.txt").write_text("not looked at")
+    loaded = [len(datasets.load(name, split).images) for split in ("train", "test")]
+    assert sum(loaded) == 4 and datasets.load(name).labels is None
+    assert "broken.png" in capsys.readouterr().out
+
+
+def test_a_folder_without_pictures_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="no picture"):
+        datasets.load(f"folder:{tmp_path}")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        datasets.load(f"folder:{tmp_path}/nowhere")
+
+
+def test_a_relative_folder_is_looked_for_in_imagegen_data_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("IMAGEGEN_DATA", str(tmp_path))
+    picture_folder(tmp_path / "pets")
+    assert len(datasets.load("folder:pets").images) == 18

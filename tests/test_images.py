@@ -1,0 +1,327 @@
+"""images: reading every kind of file, value ranges, resizing, writing without leftovers."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+from imagegen_tf import images
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
+RAMP = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
+
+
+def save(path, values, mode=None, **options):
+    picture = Image.fromarray(values)
+    (picture.convert(mode) if mode else picture).save(path, **options)
+    return path
+
+
+def test_check_accepts_float32_and_float64_of_one_three_and_four_channels():
+    for channels in (1, 3, 4):
+        for dtype in (np.float32, np.float64):
+            image = np.ones((2, 3, channels), dtype)
+            assert images.check(image) is image
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "words"),
+    [
+        ([[0.5]], TypeError, "NumPy array"),
+        (np.zeros((2, 2, 3), np.uint8), TypeError, "uint8"),
+        (np.zeros((2, 2, 3), np.float16), TypeError, "float16"),
+        (np.zeros((2, 2)), ValueError, "shape"),
+        (np.zeros((2, 2, 2)), ValueError, "1 or 3 or 4"),
+        (np.zeros((0, 2, 3)), ValueError, "no pixel"),
+        (np.full((1, 1, 3), 1.001), ValueError, "[0, 1]"),
+        (np.full((1, 1, 3), -0.001), ValueError, "[0, 1]"),
+        (np.full((1, 1, 3), np.nan), ValueError, "nan"),
+        (np.full((1, 1, 3), np.inf), ValueError, "inf"),
+    ],
+)
+def test_check_says_what_is_wrong(image, error, words):
+    with pytest.raises(error) as caught:
+        images.check(image, "picture")
+    assert words in str(caught.value) and "picture" in str(caught.value)
+
+
+def test_uint8_survives_the_way_to_float_and_back():
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+    assert np.array_equal(images.to_uint8(images.to_float(levels)), levels)
+
+
+def test_to_float_takes_the_range_from_the_type_never_from_the_values():
+    assert images.to_float(np.array([[1]], np.uint8)).item() == pytest.approx(1 / 255)
+    assert images.to_float(np.array([[65535]], np.uint16)).item() == 1
+    assert images.to_float(np.array([[True]])).item() == 1
+    with pytest.raises(TypeError, match="int64"):
+        images.to_float(np.array([[255]]))
+
+
+def test_luma_has_the_weights_of_bt601():
+    # White is 1 in full range and 235/255 in limited range; black 0 and 16/255 (BT.601).
+    white, black = np.ones((1, 1, 3)), np.zeros((1, 1, 3))
+    assert images.luma(white).item() == pytest.approx(1)
+    assert images.luma(white, limited=True).item() == pytest.approx(235 / 255)
+    assert images.luma(black, limited=True).item() == pytest.approx(16 / 255)
+    # The papers' Y = 16 + 65.481 R + 128.553 G + 24.966 B.
+    colour = np.array([[[0.2, 0.5, 0.9]]])
+    expected = (16 + colour[0, 0] @ [65.481, 128.553, 24.966]) / 255
+    assert images.luma(colour, limited=True).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_resize_to_the_same_size_changes_nothing():
+    image = np.random.default_rng(0).random((5, 7, 3), dtype=np.float32)
+    for method in images.RESIZE_METHODS:
+        np.testing.assert_allclose(images.resize(image, 5, 7, method), image, atol=1e-6)
+
+
+def test_resize_is_antialiased():
+    # One-pixel stripes have mean 0.5; a resize that only samples would keep black or white.
+    stripes = np.tile(np.array([0.0, 1.0], np.float32)[None, :, None], (8, 32, 1))
+    assert np.abs(images.resize(stripes, 8, 16)[:, 3:-3] - 0.5).max() < 0.02
+
+
+def test_resize_does_not_let_invisible_colour_bleed():
+    image = np.zeros((8, 8, 4), np.float32)
+    image[:, :4] = (1, 0, 0, 1)  # opaque red beside transparent green
+    image[:, 4:] = (0, 1, 0, 0)
+    assert images.resize(image, 4, 4)[:, :, 1].max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    "arguments", [(0, 4), (4, -1), (2.5, 4), (4, 4, "cubic"), ("4", 4), (None, 4)]
+)
+def test_resize_refuses_sizes_and_methods_that_make_no_sense(arguments):
+    with pytest.raises((TypeError, ValueError)):
+        images.resize(np.zeros((4, 4, 3)), *arguments)
+
+
+@needs_shared
+@pytest.mark.parametrize(("scale", "published"), [(2, 33.64), (3, 30.39), (4, 28.42)])
+def test_bicubic_reproduces_the_published_psnr_on_set5(scale, published):
+    # The papers' protocol: all rounded to bytes, Y too; shave = scale; mean of five pictures.
+    results = []
+    for path in sorted((SHARED / "superres" / "Set5").glob("*.png")):
+        truth = images.read(path)
+        height, width = (size // scale * scale for size in truth.shape[:2])
+        truth = truth[:height, :width]
+        small = images.resize(truth, height // scale, width // scale)
+        small = images.to_float(images.to_uint8(small))
+        large = images.to_float(images.to_uint8(images.resize(small, height, width)))
+        large, truth = (np.rint(255.0 * images.luma(one, limited=True)) for one in (large, truth))
+        error = (large - truth)[scale:-scale, scale:-scale].astype(np.float64)
+        results.append(10 * np.log10(255**2 / np.mean(error**2)))
+    assert len(results) == 5
+    assert np.mean(results) == pytest.approx(published, abs=0.02)
+
+
+@needs_shared
+def test_read_opens_every_picture_in_shared_data():
+    suffixes = {".png", ".jpg", ".jpeg", ".bmp"}
+    paths = [path for path in SHARED.rglob("*") if path.suffix.lower() in suffixes]
+    assert len(paths) > 5000
+    for path in paths:
+        images.check(images.read(path), str(path), channels=(3,))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_read_opens_every_mode_of_png(tmp_path, mode):
+    path = save(tmp_path / "a.png", RAMP, mode)
+    for wanted, channels in (("RGB", 3), ("L", 1), ("RGBA", 4)):
+        assert images.check(images.read(path, wanted)).shape == (3, 4, channels)
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBX", "RGBA", "CMYK", "YCbCr", "LAB", "I", "F"]
+)
+def test_read_opens_every_mode_of_tiff(tmp_path, mode):
+    if mode == "F":
+        path = save(tmp_path / "a.tif", RAMP.astype(np.float32) / 255)
+    elif mode in ("PA", "LAB"):
+        picture = Image.fromarray(RAMP).convert("RGB" if mode == "LAB" else "P")
+        if mode == "LAB":
+            from PIL import ImageCms
+
+            srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+            change = ImageCms.buildTransform(srgb, lab, "RGB", "LAB")
+            picture = ImageCms.applyTransform(picture, change)
+        else:
+            picture = picture.convert("PA")
+        path = tmp_path / "a.tif"
+        picture.save(path)
+    else:
+        path = save(tmp_path / "a.tif", RAMP, mode)
+    assert images.check(images.read(path)).shape == (3, 4, 3)
+
+
+def test_read_keeps_sixteen_bits(tmp_path):
+    values = np.array([[0, 257, 32768, 65535]], np.uint16)
+    for name in ("a.png", "a.tif", "a.pgm"):
+        image = images.read(save(tmp_path / name, values), "L")
+        np.testing.assert_allclose(image[0, :, 0], values[0] / 65535, atol=1e-6)
+
+
+def test_read_opens_cmyk_jpeg(tmp_path):
+    path = save(tmp_path / "a.jpg", np.full((8, 8), 200, np.uint8), "CMYK")
+    np.testing.assert_allclose(images.read(path), 200 / 255, atol=0.02)
+
+
+def test_read_opens_a_gif_with_its_first_frame(tmp_path):
+    frames = [Image.new("L", (4, 3), 255 * i) for i in (1, 0)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert images.read(tmp_path / "a.gif").min() == 1
+
+
+def test_read_shows_transparency_over_white(tmp_path):
+    values = np.array([[[255, 0, 0, 0], [255, 0, 0, 255]]], np.uint8)
+    path = save(tmp_path / "a.png", values)
+    np.testing.assert_allclose(images.read(path)[0], [[1, 1, 1], [1, 0, 0]])
+    np.testing.assert_allclose(images.read(path, "RGBA")[0, 0], [1, 0, 0, 0])
+
+
+def test_read_understands_a_palette_with_a_transparent_colour(tmp_path):
+    picture = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
+    picture.putpalette([255, 0, 0, 0, 0, 255])
+    picture.save(tmp_path / "a.png", transparency=0)
+    np.testing.assert_allclose(images.read(tmp_path / "a.png")[0], [[1, 1, 1], [0, 0, 1]])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_read_turns_pictures_upright(tmp_path, orientation):
+    # Stored is the upright picture under the inverse of what each EXIF orientation asks for.
+    upright = np.array([[0, 80], [160, 240], [40, 120]], np.uint8)
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: np.rot90(upright, 2),
+        4: upright[::-1],
+        5: upright.T,
+        6: np.rot90(upright),
+        7: np.rot90(upright.T, 2),
+        8: np.rot90(upright, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path / "a.png", np.ascontiguousarray(stored), exif=exif)
+    np.testing.assert_allclose(images.read(path, "L")[:, :, 0] * 255, upright, atol=1e-3)
+
+
+def huge_header():
+    header = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    data = b"IDAT" + zlib.compress(bytes(64))
+    chunks = (
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        for chunk in (header, data, b"IEND")
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("text.png", b"this is only text", "not a picture"),
+        ("empty.png", b"", "empty"),
+        ("bomb.png", huge_header(), "too many pixels"),
+    ],
+)
+def test_read_names_the_file_that_is_no_picture(tmp_path, name, content, words):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=words) as caught:
+        images.read(path)
+    assert name in str(caught.value)
+    assert [one.name for one in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "tif", "webp", "gif", "bmp"])
+def test_read_refuses_every_truncated_file(tmp_path, ending):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    whole = save(tmp_path / f"whole.{ending}", noise).read_bytes()
+    path = tmp_path / f"cut.{ending}"
+    for share in (0.02, 0.3, 0.9):
+        path.write_bytes(whole[: int(len(whole) * share)])
+        with pytest.raises(ValueError, match=r"cut\."):
+            images.read(path)
+
+
+def test_read_refuses_folders_and_missing_files(tmp_path):
+    with pytest.raises(ValueError, match="is a folder"):
+        images.read(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"gone\.png"):
+        images.read(tmp_path / "gone.png")
+    with pytest.raises(ValueError, match="mode"):
+        images.read(tmp_path, mode="BGR")
+
+
+def test_read_depth_gives_metres_and_nan_where_nothing_is_known(tmp_path):
+    path = save(tmp_path / "d.png", np.array([[0, 1500, 65535]], np.uint16))
+    depth = images.read_depth(path)
+    assert depth.dtype == np.float32 and depth.shape == (1, 3)
+    np.testing.assert_allclose(depth[0], [np.nan, 1.5, 65.535], rtol=1e-6)
+    np.testing.assert_allclose(images.read_depth(path, unit=1)[0, 1], 1500)
+    infinite = save(tmp_path / "d.tif", np.array([[np.inf, 2.0]], np.float32))
+    np.testing.assert_allclose(images.read_depth(infinite, unit=1)[0], [np.nan, 2])
+    with pytest.raises(ValueError, match="grey depth"):
+        images.read_depth(save(tmp_path / "c.png", RAMP, "RGB"))
+    with pytest.raises(ValueError, match="unit"):
+        images.read_depth(path, unit=0)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_write_then_read_gives_the_same_image(tmp_path, channels):
+    values = np.random.default_rng(0).integers(0, 256, (5, 6, channels), dtype=np.uint8)
+    images.write(tmp_path / "a.png", values)
+    mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
+    assert np.array_equal(images.to_uint8(images.read(tmp_path / "a.png", mode)), values)
+
+
+def test_write_keeps_a_note_in_png(tmp_path):
+    note = "made by a generator, 2026 · żółw"
+    images.write(tmp_path / "a.png", np.zeros((2, 2, 3)), note=note)
+    assert Image.open(tmp_path / "a.png").text["Description"] == note
+    with pytest.raises(ValueError, match="PNG"):
+        images.write(tmp_path / "a.jpg", np.zeros((2, 2, 3)), note=note)
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "error"),
+    [
+        ("a.xyz", np.zeros((2, 2, 3)), ValueError),
+        ("a.jpg", np.zeros((2, 2, 4)), ValueError),
+        ("a.png", np.full((2, 2, 3), 2.0), ValueError),
+        ("a.png", np.zeros((2, 2), np.uint8), ValueError),
+        ("a.png", np.zeros((2, 2, 3), int), TypeError),
+        ("no/a.png", np.zeros((2, 2, 3)), FileNotFoundError),
+    ],
+)
+def test_write_refuses_and_leaves_nothing(tmp_path, name, image, error):
+    with pytest.raises(error):
+        images.write(tmp_path / name, image)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
+    images.write(tmp_path / "a.png", np.zeros((2, 2, 3)))
+    before = (tmp_path / "a.png").read_bytes()
+    monkeypatch.setattr(PngImagePlugin, "_save", None)
+    monkeypatch.setitem(Image.SAVE, "PNG", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        images.write(tmp_path / "a.png", np.ones((2, 2, 3)))
+    assert (tmp_path / "a.png").read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_whatever_a_decoder_raises_names_the_file(tmp_path, monkeypatch):
+    path = save(tmp_path / "odd.png", RAMP)
+
+    def failing(*_):
+        raise RuntimeError("a codec's own error")
+
+    monkeypatch.setattr(Image, "open", failing)
+    with pytest.raises(ValueError, match=r"odd\.png: the picture cannot be decoded"):
+        images.read(path)

@@ -1,0 +1,107 @@
+"""metrics: PSNR and SSIM against scikit-image, and a report that fails when a bound is missed."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from imagegen_tf import datasets, metrics, noise
+
+PHOTO = datasets.photo("chelsea")[:100, :120]
+NOISY = noise.gaussian(PHOTO, 0.1, rng=0)
+GOOD = metrics.row("error", 0.5, better="lower", bound=1.0, baseline=2.0, unit="dB")
+
+
+def test_psnr_and_ssim_are_scikit_images():
+    psnr = peak_signal_noise_ratio(PHOTO.astype(float), NOISY.astype(float), data_range=1)
+    ssim = structural_similarity(
+        PHOTO.astype(float),
+        NOISY.astype(float),
+        data_range=1,
+        channel_axis=2,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+    )
+    assert metrics.psnr(NOISY, PHOTO) == pytest.approx(psnr, abs=1e-6)
+    assert metrics.ssim(NOISY, PHOTO) == pytest.approx(ssim, abs=1e-6)
+    assert metrics.psnr(PHOTO, PHOTO) == math.inf
+    assert metrics.ssim(PHOTO, PHOTO) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("measure", [metrics.psnr, metrics.ssim])
+def test_images_of_different_shape_are_refused(measure):
+    with pytest.raises(ValueError, match="shape"):
+        measure(PHOTO, PHOTO[1:])
+    with pytest.raises(TypeError, match="uint8"):
+        measure(PHOTO, (PHOTO * 255).astype(np.uint8))
+    with pytest.raises(ValueError, match="11 x 11"):
+        metrics.ssim(PHOTO[:5], PHOTO[:5])
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("IMAGEGEN_RUNS", str(tmp_path))
+    monkeypatch.delenv("IMAGEGEN_PROFILE", raising=False)
+    return tmp_path
+
+
+def test_report_writes_what_the_design_asks_for(runs, capsys):
+    metrics.report("99_test", [GOOD], dataset="photos", seed=3)
+    content = json.loads((runs / "99_test" / "metrics.json").read_text())
+    assert content.pop("seconds") > 0
+    assert content == {
+        "chapter": "99_test",
+        "profile": "quick",
+        "dataset": "photos",
+        "seed": 3,
+        "trained_here": False,
+        "steps": 0,
+        "num_replicas": 1,
+        "policy": "float32",
+        "rows": [GOOD],
+    }
+    assert [path.name for path in (runs / "99_test").iterdir()] == ["metrics.json"]
+    assert "error" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("value", [1.5, math.nan, math.inf, -math.inf])
+def test_report_fails_when_a_bound_is_missed_or_a_value_is_not_finite(runs, value):
+    with pytest.raises(AssertionError, match="missed: error"):
+        metrics.report("99_test", [GOOD | {"value": value}], dataset="photos", seed=0)
+    row = json.loads((runs / "99_test" / "metrics.json").read_text())["rows"][0]
+    assert row["value"] == (value if math.isfinite(value) else str(value))
+
+
+def test_a_report_is_valid_json_whatever_the_baseline(runs):
+    odd = GOOD | {"baseline": math.nan}
+    metrics.report("99_test", [odd], dataset="photos", seed=np.int64(3))
+    text = (runs / "99_test" / "metrics.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail)["rows"][0]["baseline"] == "nan"
+
+
+def test_better_higher_turns_the_bound_round():
+    row = GOOD | {"better": "higher"}
+    assert not metrics.is_met(row)
+    assert metrics.is_met(row | {"value": 1.0})
+    assert metrics.is_met(GOOD | {"value": 1.0})
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"name": "a", "value": 1},
+        GOOD | {"extra": 1},
+        GOOD | {"better": "larger"},
+        GOOD | {"bound": None},
+        GOOD | {"value": None},
+    ],
+)
+def test_report_refuses_rows_that_are_not_complete(runs, row):
+    with pytest.raises(ValueError, match="expected|needed"):
+        metrics.report("99_test", [row], dataset="photos", seed=0)
+    with pytest.raises(ValueError, match="at least one"):
+        metrics.report("99_test", [], dataset="photos", seed=0)
+    assert list(runs.iterdir()) == []

@@ -1,0 +1,97 @@
+"""plots: every figure has a text alternative and can be shown; wrong input is refused in words."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imagegen_tf import plots
+
+RGB = np.random.default_rng(0).random((20, 30, 3), dtype=np.float32)
+RGBA = np.random.default_rng(1).random((20, 30, 4), dtype=np.float32)
+GREY = RGB[:, :, :1]
+FIGURES = {
+    "grid": lambda alt: plots.grid({"a": RGB, "b": GREY, "c": RGBA, "d": RGB[:, :, 0]}, alt=alt),
+    "rows": lambda alt: plots.grid([RGB] * 7, alt=alt, columns=3),
+    "compare": lambda alt: plots.compare({"a": RGB, "b": GREY}, zoom=(2, 3, 5, 6), alt=alt),
+    "curves": lambda alt: plots.curves(
+        {"a": ([1, 2], [3, 4]), "b": ([1, 2], [4, 3], "o--")}, xlabel="x", ylabel="y", alt=alt
+    ),
+    "histogram": lambda alt: plots.histogram({"a": RGB, "b": GREY}, alt=alt),
+    "figure": lambda alt: plots.figure(2, 2, alt=alt)[0],
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_notebook_gets_a_picture_and_its_text_alternative(name):
+    data, metadata = FIGURES[name]("what it shows")._repr_mimebundle_()
+    (kind,) = set(data) - {"text/plain"}
+    assert data["text/plain"] == "what it shows"
+    assert metadata[kind]["alt"] == "what it shows"
+    picture = Image.open(io.BytesIO(data[kind]))
+    assert picture.width > 300 and np.ptp(np.asarray(picture.convert("L"))) > 100
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_without_a_text_alternative_is_refused(name):
+    with pytest.raises(ValueError, match="alt"):
+        FIGURES[name](" ")
+
+
+def test_photographs_are_stored_small():
+    smooth = np.linspace(0, 1, 400 * 600 * 3, dtype=np.float32).reshape(400, 600, 3)
+    drawing = plots.grid([smooth], alt="a ramp")
+    data, _ = drawing._repr_mimebundle_()
+    sizes = [len(drawing.encode(kind)) for kind in ("png", "jpeg")]
+    assert len(next(value for kind, value in data.items() if kind != "text/plain")) == min(sizes)
+
+
+def test_alpha_is_shown_over_a_checkerboard():
+    shown = plots._shown(np.zeros((64, 64, 4), np.float32))
+    np.testing.assert_allclose(np.unique(shown), [0.75, 0.92])
+    opaque = RGBA.copy()
+    opaque[:, :, 3] = 1
+    np.testing.assert_allclose(plots._shown(opaque), RGBA[:, :, :3])
+
+
+def test_bytes_are_shown_as_the_image_that_they_are():
+    np.testing.assert_allclose(plots._shown((RGB * 255).astype(np.uint8)), RGB, atol=1 / 255)
+
+
+def test_histogram_draws_every_array():
+    drawing = plots.histogram({str(i): RGB for i in range(11)}, alt="eleven lines")
+    assert len(drawing.axes[0].patches) == 11
+
+
+def test_histogram_has_area_one():
+    axes = plots.histogram({"a": RGB}, bins=10, alt="flat").axes[0]
+    values, edges, _ = axes.patches[0].get_data()
+    assert np.sum(values * np.diff(edges)) == pytest.approx(1)
+
+
+def test_animate_makes_an_endless_gif():
+    picture = plots.animate([RGB, 1 - RGB, RGB * 0], alt="it blinks", frames_per_second=4)
+    gif = Image.open(io.BytesIO(picture.data))
+    assert gif.n_frames == 3 and gif.info["loop"] == 0 and gif.info["duration"] == 250
+    assert picture.alt == "it blinks"
+    assert plots.animate([GREY], alt="one grey frame").data[:3] == b"GIF"
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: plots.grid([], alt="x"), "images"),
+        (lambda: plots.grid([RGB], ["a", "b"], alt="x"), "title"),
+        (lambda: plots.compare({"a": RGB, "b": RGB[1:]}, zoom=(0, 0, 2, 2), alt="x"), "one size"),
+        (lambda: plots.compare({"a": RGB}, zoom=(15, 0, 9, 2), alt="x"), "zoom"),
+        (lambda: plots.animate([], alt="x"), "frames"),
+        (lambda: plots.animate([RGB, RGB[1:]], alt="x"), "frames"),
+        (lambda: plots.animate([RGB], alt=""), "alt"),
+        (lambda: plots.animate([RGB], alt="x", frames_per_second=0), "frames_per_second"),
+        (lambda: plots.grid([RGB], alt="x", columns=0), "columns"),
+    ],
+)
+def test_input_that_makes_no_sense_is_refused_in_words(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
