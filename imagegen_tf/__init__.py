@@ -15,10 +15,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "datasets",
         "editing",
         "glyphs",
+        "hardware",
         "images",
         "metrics",
         "noise",
         "plots",
         "runtime",
+        "training",
+        "weights",
     ],
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from imagegen_tf import runtime
+from imagegen_tf import hardware, runtime
 
 PACKAGES = (
     "imagegen-tf",
@@ -44,11 +44,11 @@ def report():
         lines += [(f"GPU {index}", description, "") for index, (description, _) in enumerate(gpus)]
     else:
         lines.append(("GPU", "none that TensorFlow can use", _gpu_advice()))
-    choice = runtime.choose(
+    choice = hardware.choose(
         gpus=[capability for _, capability in gpus],
-        cpu_flags=runtime.cpu_flags(),
+        cpu_flags=hardware.cpu_flags(),
         tf_config=os.environ.get("TF_CONFIG"),
-        cpu_replicas=int(os.environ.get("IMAGEGEN_CPU_REPLICAS") or 1),
+        cpu_replicas=runtime.cpu_replicas(),
     )
     lines.append(("profile", runtime.profile(), ""))
     lines.append(("strategy", f"{choice.strategy}: {choice.strategy_reason}", ""))
@@ -103,7 +103,7 @@ def _processor():
         command = ["sysctl", "-n", "machdep.cpu.brand_string"]
         name = subprocess.run(command, capture_output=True, text=True).stdout.strip() or name
     cores = _cores()
-    flags = runtime.cpu_flags()
+    flags = hardware.cpu_flags()
     features = ", ".join(f"{name} {'yes' if name in flags else 'no'}" for name in FEATURES)
     slow = platform.machine() in ("x86_64", "AMD64") and flags and "avx2" not in flags
     return [

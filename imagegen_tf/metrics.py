@@ -9,6 +9,8 @@ import numpy as np
 import psutil
 
 from imagegen_tf import images, runtime
+from imagegen_tf.classifiers import features  # noqa: F401
+from imagegen_tf.distances import frechet_distance, kernel_distance, precision_recall  # noqa: F401
 
 ROW_FIELDS = ("name", "value", "baseline", "unit", "better", "bound")
 

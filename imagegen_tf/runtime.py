@@ -4,19 +4,19 @@ Nothing here imports TensorFlow at import time, so that every chapter may ask fo
 its folders.
 """
 
+import functools
 import json
 import os
-import platform
-import subprocess
 import sys
 import tempfile
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagegen_tf import hardware
+
 PROFILES = ("quick", "full")
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -61,12 +61,21 @@ def runs_folder():
     """Return the folder that outputs go to: IMAGEGEN_RUNS, or `runs` in the repository.
 
     A relative path counts from the repository's root, wherever the notebook runs. The folder need
-    not exist yet.
+    not exist yet. Of several machines that train together only the chief's outputs are kept; the
+    others write to a temporary folder that goes with their process.
 
     Returns:
         Absolute pathlib.Path.
     """
+    if worker()[0] > 0:
+        return Path(_thrown_away().name)
     return REPOSITORY / Path(os.environ.get("IMAGEGEN_RUNS") or "runs").expanduser()
+
+
+@functools.cache
+def _thrown_away():
+    """Make the folder of a worker whose outputs nobody needs."""
+    return tempfile.TemporaryDirectory(prefix="imagegen-worker-", ignore_cleanup_errors=True)
 
 
 def data_folder():
@@ -79,30 +88,6 @@ def data_folder():
     """
     folder = os.environ.get("IMAGEGEN_DATA")
     return REPOSITORY / Path(folder).expanduser() if folder else None
-
-
-def cpu_flags():
-    """Return the names of the instruction sets that the processor has, spelled as Linux does.
-
-    Read from /proc/cpuinfo on Linux and from sysctl on macOS; elsewhere nothing is known.
-
-    Returns:
-        frozenset of lower-case names such as "avx2" or "amx_bf16"; empty where not known.
-    """
-    if platform.system() == "Linux":
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-        text = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-        return frozenset(text.partition(":")[2].lower().split())
-    if platform.system() == "Darwin":
-        command = ["sysctl", "-a", "hw.optional"]
-        lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
-        pairs = (line.partition(":") for line in lines)
-        return frozenset(
-            name.rpartition(".")[2].removeprefix("FEAT_").lower()
-            for name, _, value in pairs
-            if value.strip() == "1"
-        )
-    return frozenset()
 
 
 @contextmanager
@@ -133,113 +118,194 @@ def quiet():
             os.close(kept)
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What `choose` chose, and why.
+def worker():
+    """Return this process's place among the machines that train together, as TF_CONFIG tells it.
 
-    strategy: "default", "MirroredStrategy" or "MultiWorkerMirroredStrategy".
-    policy: "float32", "mixed_bfloat16" or "mixed_float16".
-    num_replicas: how many replicas train together; None where only the cluster knows.
-    strategy_reason, policy_reason: one line each.
+    Returns:
+        (index, count): 0 and 1 without TF_CONFIG. Worker 0 is the chief.
+    Raises:
+        ValueError: TF_CONFIG is not understood.
+    Taught in: notebooks/13_scaling_up.ipynb
+    """
+    tf_config = os.environ.get("TF_CONFIG")
+    count = hardware.count_workers(tf_config)
+    if count < 2:
+        return 0, 1
+    task = json.loads(tf_config).get("task", {})
+    chiefs = len(json.loads(tf_config)["cluster"].get("chief", []))
+    index = task.get("index", -1) + (chiefs if task.get("type") == "worker" else 0)
+    if task.get("type") not in ("chief", "worker") or not 0 <= index < count:
+        raise ValueError(
+            f"TF_CONFIG: expected a 'task' with 'type' and 'index' of this worker, got {task}"
+        )
+    return index, count
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What `setup` made of this machine.
+
+    strategy: tf.distribute.Strategy; networks are built inside `strategy.scope()`.
+    policy: name of the precision, also set as Keras' global policy.
+    profile: "quick" or "full".
+    seed: the seed that everything random starts from.
+    num_replicas: how many replicas train together, over all machines.
+    is_chief: whether this process writes what is kept.
     """
 
-    strategy: str
+    strategy: object
     policy: str
-    num_replicas: int | None
-    strategy_reason: str
-    policy_reason: str
+    profile: str
+    seed: int
+    num_replicas: int
+    is_chief: bool
+
+    def pick(self, *, quick, full):
+        """Return the value that belongs to the profile."""
+        return {"quick": quick, "full": full}[self.profile]
 
 
-def choose(precision="auto", *, gpus=(), cpu_flags=(), tf_config=None, cpu_replicas=1):
-    """Choose the distribution strategy and the precision for a machine.
+_settled = {}
 
-    A pure function of what the machine has, so that every kind of machine can be tested on any.
-    Several GPUs come before logical CPU devices; logical CPU devices, because somebody asked for
-    them by name, come before a single GPU. The weakest GPU decides on the precision.
+
+def setup(seed=0, precision="auto", profile=None):
+    """Prepare TensorFlow for this machine: devices, strategy, precision, seeds. Call it first.
+
+    TF_CONFIG with several workers gives MultiWorkerMirroredStrategy; several GPUs, or
+    IMAGEGEN_CPU_REPLICAS above 1, MirroredStrategy; anything else the default strategy. On a GPU
+    memory grows with need, so that a second notebook still gets some.
 
     Args:
-        precision: "auto", "float32", "mixed_bfloat16" or "mixed_float16".
-        gpus: compute capability of each GPU, for example [(8, 6)].
-        cpu_flags: instruction sets of the processor, as `cpu_flags` returns them.
-        tf_config: text of the setting TF_CONFIG, or None.
-        cpu_replicas: the setting IMAGEGEN_CPU_REPLICAS, an integer >= 1.
+        seed: whole number; the global seeds of Python, NumPy and Keras start from it.
+        precision: "auto", "float32", "mixed_bfloat16" or "mixed_float16"; see hardware.choose.
+        profile: "quick" or "full"; by default IMAGEGEN_PROFILE decides.
     Returns:
-        Choice.
+        Runtime. Calling again with the same arguments gives the same one.
     Raises:
-        ValueError: an unknown precision, TF_CONFIG that is not JSON, fewer than one replica.
-    Example:
-        >>> choose(gpus=[(8, 6)]).policy
-        'mixed_bfloat16'
-
-    References:
-        TensorFlow guides "Distributed training" and "Mixed precision".
+        RuntimeError: called before with other arguments, or TensorFlow was already at work, so
+            that devices cannot be changed; Keras runs on another backend.
+        ValueError: unknown precision or profile, or a setting that is not understood.
+    Taught in: notebooks/04_dcgan.ipynb
     """
-    if precision not in ("auto", *PRECISIONS):
-        expected = ", ".join(repr(name) for name in ("auto", *PRECISIONS))
-        raise ValueError(f"precision is {precision!r}, expected one of {expected}")
-    if cpu_replicas < 1:
-        raise ValueError(f"IMAGEGEN_CPU_REPLICAS is {cpu_replicas}, expected 1 or more")
-    workers = _workers(tf_config)
-    on_cpu = not gpus or (workers < 2 and len(gpus) == 1 and cpu_replicas > 1)
-    if workers > 1:
-        strategy, num_replicas = "MultiWorkerMirroredStrategy", None
-        reason = f"TF_CONFIG names {workers} workers"
-    elif not on_cpu and len(gpus) > 1:
-        strategy, num_replicas = "MirroredStrategy", len(gpus)
-        reason = f"{len(gpus)} GPUs in this machine"
-    elif cpu_replicas > 1:
-        strategy, num_replicas = "MirroredStrategy", cpu_replicas
-        reason = f"IMAGEGEN_CPU_REPLICAS asks for {cpu_replicas} logical CPU devices"
-    else:
-        strategy, num_replicas = "default", 1
-        reason = "one processor and no GPU" if on_cpu else "one GPU"
-    if precision == "auto":
-        policy, policy_reason = _precision((), cpu_flags) if on_cpu else _precision(gpus, ())
-    else:
-        policy, policy_reason = precision, "asked for"
-    return Choice(strategy, policy, num_replicas, reason, policy_reason)
+    if profile is not None:
+        if profile not in PROFILES:
+            raise ValueError(f"profile is {profile!r}, expected 'quick' or 'full'")
+        os.environ["IMAGEGEN_PROFILE"] = profile
+    arguments = (int(seed), precision, pick(quick="quick", full="full"))
+    if _settled and arguments not in _settled:
+        raise RuntimeError(
+            f"setup was called before with {next(iter(_settled))}, now with {arguments}. "
+            "Devices and precision cannot be changed later: restart the kernel"
+        )
+    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        raise RuntimeError(_OTHER_BACKEND.format(os.environ["KERAS_BACKEND"]))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with quiet():
+        import keras
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(_OTHER_BACKEND.format(keras.backend.backend()))
+    if not _settled:
+        with quiet():
+            strategy, policy = _devices(precision)
+        index, _ = worker()
+        keras.config.set_dtype_policy(policy)
+        _settled[arguments] = Runtime(
+            strategy, policy, arguments[2], arguments[0], strategy.num_replicas_in_sync, index == 0
+        )
+    keras.utils.set_random_seed(arguments[0])
+    return _settled[arguments]
 
 
-def _workers(tf_config):
-    """Count the workers, the chief among them, that TF_CONFIG names."""
-    if not tf_config:
-        return 1
+_OTHER_BACKEND = (
+    "Keras runs on {}, but this course is written for tensorflow: unset KERAS_BACKEND "
+    "(and look into .keras/keras.json in your home folder), then restart the kernel"
+)
+
+
+def cpu_replicas():
+    """Return the setting IMAGEGEN_CPU_REPLICAS: how many logical CPU devices train together.
+
+    Returns:
+        int, 1 unless set.
+    Raises:
+        ValueError: it is not a whole number of at least 1.
+    """
+    text = os.environ.get("IMAGEGEN_CPU_REPLICAS") or "1"
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"IMAGEGEN_CPU_REPLICAS is {text!r}, expected a whole number, 1 or more")
+    return int(text)
+
+
+def _devices(precision):
+    """Set the devices up; return the strategy and the name of the precision."""
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    choice = hardware.choose(
+        precision,
+        gpus=[detail.get("compute_capability", (0, 0)) for detail in details],
+        cpu_flags=hardware.cpu_flags(),
+        tf_config=os.environ.get("TF_CONFIG"),
+        cpu_replicas=cpu_replicas(),
+    )
     try:
-        cluster = json.loads(tf_config).get("cluster", {})
-        return len(cluster.get("chief", [])) + len(cluster.get("worker", []))
-    except (AttributeError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"TF_CONFIG is {tf_config!r}, expected JSON with a 'cluster' of 'worker' addresses"
+        for gpu in gpus:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        devices = None
+        if choice.strategy == "MirroredStrategy" and len(gpus) < 2:
+            cpu = tf.config.list_physical_devices("CPU")[0]
+            each = [tf.config.LogicalDeviceConfiguration()] * choice.num_replicas
+            tf.config.set_logical_device_configuration(cpu, each)
+            devices = [f"CPU:{number}" for number in range(choice.num_replicas)]
+        if choice.strategy == "MultiWorkerMirroredStrategy":
+            print(f"This is worker {worker()[0]} of {worker()[1]}; waiting for the others.")
+            return tf.distribute.MultiWorkerMirroredStrategy(), choice.policy
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"TensorFlow was at work before setup ({error}): restart the kernel"
         ) from error
+    if choice.strategy == "MirroredStrategy":
+        return tf.distribute.MirroredStrategy(devices), choice.policy
+    return tf.distribute.get_strategy(), choice.policy
 
 
-def _precision(gpus, cpu_flags):
-    """Choose a precision for these GPUs, or for the processor where there is none."""
-    if gpus:
-        weakest = min(tuple(capability) for capability in gpus)
-        reason = "compute capability {}.{}".format(*weakest)
-        if weakest >= (8, 0):
-            return "mixed_bfloat16", f"{reason} multiplies bfloat16 in hardware"
-        if weakest >= (7, 0):
-            return "mixed_float16", f"{reason} multiplies float16, not bfloat16, in hardware"
-        return "float32", f"{reason} has no fast half precision"
-    if "amx_bf16" in cpu_flags:
-        return "mixed_bfloat16", "the processor multiplies bfloat16 in hardware (amx_bf16)"
-    return "float32", "the processor has no amx_bf16, which makes bfloat16 fast"
+@contextmanager
+def beside(path):
+    """Give a temporary path in the same folder; rename it to `path` if the body succeeds.
+
+    Args:
+        path: where the file shall stand in the end; missing folders are made.
+    Yields:
+        pathlib.Path with the same ending.
+    Raises:
+        OSError: the folder cannot be written, or the disk is full; the message names the path, and
+            nothing of the new file is left.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())  # or a power cut could leave a name without its content
+        os.replace(temporary, path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise OSError(error.errno, f"{path} could not be written ({reason})") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def write_text(path, text):
-    """Write a text file beside its place, then rename it: never half of it is seen.
+    """Write a text file, or leave what was there: never half of it is seen.
 
     Args:
         path: where to; missing folders are made.
         text: str, written as UTF-8.
+    Raises:
+        OSError: as in beside.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        beside.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with beside(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")

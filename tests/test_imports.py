@@ -9,11 +9,12 @@ import pytest
 from imagegen_tf import runtime
 
 LEVELS = [
-    ("images", "blend_formulas"),
+    ("images", "blend_formulas", "hardware", "distances"),
     ("noise", "editing", "compositing", "glyphs", "scenes", "plots"),
     # TensorFlow below this line
     ("runtime", "pages"),
-    ("layers", "text", "training", "machine"),
+    ("layers", "text", "training", "machine", "weights"),
+    ("classifiers",),
     ("datasets", "metrics"),
     ("course",),
     ("__main__",),
@@ -21,7 +22,17 @@ LEVELS = [
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules}
 FIRST_WITH_TENSORFLOW = LEVEL["runtime"]
 # May import TensorFlow, but inside the functions that need it.
-LATE = {"runtime", "pages", "machine", "datasets", "metrics", "course", "__main__"}
+LATE = {
+    "runtime",
+    "pages",
+    "machine",
+    "datasets",
+    "metrics",
+    "course",
+    "__main__",
+    "weights",
+    "classifiers",
+}
 FILES = {
     path.stem: path
     for path in (runtime.REPOSITORY / "imagegen_tf").glob("*.py")

@@ -15,7 +15,7 @@ def known_machine(monkeypatch):
     monkeypatch.setattr(machine, "_gpus", list)
     monkeypatch.setattr(machine, "_cores", lambda: 8)
     monkeypatch.setattr(machine.shutil, "which", lambda _: None)
-    monkeypatch.setattr(machine.runtime, "cpu_flags", lambda: {"avx2", "amx_bf16"})
+    monkeypatch.setattr(machine.hardware, "cpu_flags", lambda: {"avx2", "amx_bf16"})
     for name in ("TF_CONFIG", "IMAGEGEN_CPU_REPLICAS", "IMAGEGEN_PROFILE"):
         monkeypatch.delenv(name, raising=False)
 

@@ -1,0 +1,43 @@
+"""Files that a training can be resumed from: whole or not there, never half-written."""
+
+import json
+import zipfile
+
+import numpy as np
+
+from imagegen_tf import runtime
+
+
+def save(path, arrays, notes):
+    """Write arrays and notes into one file.
+
+    Args:
+        path: ends in .npz.
+        arrays: dict of name to array.
+        notes: what JSON can hold.
+    Raises:
+        OSError: as in runtime.beside.
+    """
+    with runtime.beside(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, notes=np.array(json.dumps(notes)), **arrays)
+
+
+def load(path):
+    """Read what `save` wrote.
+
+    Args:
+        path: of the file.
+    Returns:
+        (arrays, notes), or None if there is no such file.
+    Raises:
+        ValueError: the file is damaged; the zip format's checksums tell.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        return None
+    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it to train anew") from error
+    notes = json.loads(str(arrays.pop("notes")))
+    return arrays, notes

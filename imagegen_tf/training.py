@@ -1,0 +1,256 @@
+"""Training that is written once and runs on one processor, several GPUs, several machines.
+
+`DistributedModel` leaves `train_step` to the chapter and takes care of what is easy to get wrong:
+the scale of the loss, noise per replica, the losses that are shown, building optimizers. `fit`
+trains it with progress, samples and resumption.
+"""
+
+import threading
+
+import keras
+import tensorflow as tf
+
+PHILOX = 1  # TensorFlow's number for the random generator that every device computes alike
+
+
+class DistributedModel(keras.Model):
+    """A model whose `train_step` stands in the chapter and runs unchanged on any devices.
+
+    Build the networks and this model inside `strategy.scope()`, then call `compile` there too.
+    In `train_step(self, batch)`, which every replica runs on its share of the batch:
+
+    - take the batch size from the tensor, never from a global: a replica sees only its share;
+    - draw noise with `self.normal` and `self.uniform`;
+    - write losses as float32 means over the share, and hand each to `self.minimize`;
+    - return a dict of losses to show.
+
+    The result does not depend on the number of replicas, as long as no layer draws its own random
+    numbers (Dropout) and BatchNormalization is `synchronized=True`. A `test_step` is written alike.
+
+    Args:
+        seed: whole number; all noise depends on it and on the step alone.
+    Taught in: notebooks/04_dcgan.ipynb
+    """
+
+    def __init__(self, seed=0):
+        super().__init__()
+        self.seed = int(seed)
+        self.step = keras.Variable(0, dtype="int64", trainable=False, name="step")
+        self.averages = {}
+        self.optimizers = {}
+        self.recent = []  # the losses of each step since `fit` last looked; not waited for
+        self._replica = threading.local()  # MirroredStrategy runs each replica in a thread
+
+    def compile(self, optimizers, average=None, jit=False):
+        """Give each network its optimizer, and make what training needs.
+
+        Args:
+            optimizers: dict of attribute name, such as "generator", to a Keras optimizer. With
+                precision mixed_float16 each is wrapped in a LossScaleOptimizer.
+            average: dict of attribute name to decay, such as {"generator": 0.999}. After every
+                step `averages[name]`, a copy of the network, moves towards it by 1 - decay, and by
+                more in the first steps.
+            jit: compile the step with XLA; for a single GPU only.
+        Raises:
+            ValueError: no such network; an optimizer that clips, which would clip each replica's
+                share on its own; XLA elsewhere than on a single GPU.
+            RuntimeError: a network was built outside the strategy's scope.
+        """
+        strategy = self.distribute_strategy
+        if jit and not (strategy.num_replicas_in_sync == 1 and tf.config.list_logical_devices("GPU")):
+            raise ValueError("jit: XLA is for a single GPU; elsewhere it is slower, or fails")
+        for name, optimizer in optimizers.items():
+            network = self._network(name)
+            if optimizer.clipnorm or optimizer.global_clipnorm or optimizer.clipvalue:
+                raise ValueError(f"{name}: an optimizer that clips would clip each replica's share")
+            for variable in network.variables:
+                if not strategy.extended.variable_created_in_scope(variable.value):
+                    raise RuntimeError(
+                        f"{name} was built outside the strategy's scope: build the networks, the "
+                        "model and the optimizers inside `with run.strategy.scope():`"
+                    )
+            if keras.config.dtype_policy().name == "mixed_float16":
+                optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+            optimizer.build(network.trainable_variables)
+            self.optimizers[name] = optimizer
+        self._decays = dict(average or {})
+        for name in self._decays:
+            self.averages[name] = keras.models.clone_model(self._network(name))
+            self.averages[name].set_weights(self._network(name).get_weights())
+        super().compile(optimizer=None, jit_compile=False)
+        self._jit = jit
+        self.built = True
+
+    def _network(self, name):
+        """Give the network with this attribute name."""
+        network = getattr(self, name, None)
+        if not isinstance(network, keras.Model):
+            raise ValueError(f"this model has no network {name!r}")
+        return network
+
+    def state(self):
+        """List all variables that training changes, in a fixed order.
+
+        Returns:
+            list of keras.Variable: step, networks, averages, optimizers.
+        """
+        parts = [[self.step], self.variables]
+        parts += [network.variables for network in self.averages.values()]
+        parts += [optimizer.variables for optimizer in self.optimizers.values()]
+        return list({id(variable): variable for part in parts for variable in part}.values())
+
+    def minimize(self, tape, loss, *networks):
+        """Take an optimizer step that lowers the mean of a loss over the global batch.
+
+        Averages the gradients over the replicas. With mixed_float16 it scales the loss, and if any
+        gradient is not finite on any replica, all of them skip the step and halve the scale: by
+        itself Keras' LossScaleOptimizer looks at replica 0 only.
+
+        Args:
+            tape: tf.GradientTape that recorded the loss; persistent if it is used again.
+            loss: float32 scalar, a mean over this replica's share of the batch.
+            networks: whose weights move; each has an optimizer in `compile`.
+        Raises:
+            ValueError: the loss is no float32 scalar, does not depend on a network, or a network
+                has no optimizer.
+        """
+        if loss.dtype != tf.float32 or loss.shape.rank != 0:
+            raise ValueError(
+                "loss: expected a float32 scalar, a mean over the batch; got "
+                f"{loss.dtype.name} of shape {tuple(loss.shape)}"
+            )
+        optimizers = [self._optimizer_of(network) for network in networks]
+        scale = optimizers[0].scale_loss(tf.ones(()))
+        context = tf.distribute.get_replica_context()
+        # The sum over replicas of loss / replicas is the mean over the global batch.
+        weight = scale / context.num_replicas_in_sync
+        variables = [network.trainable_variables for network in networks]
+        gradients = tape.gradient(loss, variables, output_gradients=weight)
+        for network, own in zip(networks, gradients, strict=True):
+            if all(gradient is None for gradient in own):
+                raise ValueError(f"loss: it does not depend on {network.name}")
+        if isinstance(optimizers[0], keras.optimizers.LossScaleOptimizer):
+            everything = [tf.convert_to_tensor(g) for g in tf.nest.flatten(gradients) if g is not None]
+            finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(one)) for one in everything])
+            overflows = context.all_reduce("sum", tf.cast(~finite, tf.float32))
+            poison = tf.where(overflows > 0, float("nan"), 1.0)
+            scales = [optimizer.scale_loss(tf.ones(())) for optimizer in optimizers]
+            gradients = [
+                [None if g is None else g * (poison * own_scale / scale) for g in own]
+                for own, own_scale in zip(gradients, scales, strict=True)
+            ]
+        for optimizer, own, targets in zip(optimizers, gradients, variables, strict=True):
+            optimizer.apply_gradients(zip(own, targets, strict=True))
+
+    def _optimizer_of(self, network):
+        """Find a network's optimizer."""
+        for name, optimizer in self.optimizers.items():
+            if getattr(self, name) is network:
+                return optimizer
+        raise ValueError(f"{network.name} has no optimizer: name it in compile")
+
+    def normal(self, shape):
+        """Draw standard normal numbers, the same global batch on any number of replicas.
+
+        Call it in `train_step` or `test_step`. Every call in a step draws other numbers; so does
+        every step. The draw is a function of the model's seed, the step, the place of the call, and
+        the position in the global batch.
+
+        Args:
+            shape: (share of the batch, ...); the first may be a tensor, the others are integers.
+        Returns:
+            float32 tensor of that shape.
+        References:
+            Salmon et al., 2011, Parallel random numbers: as easy as 1, 2, 3,
+            doi:10.1145/2063384.2063405
+        Taught in: notebooks/04_dcgan.ipynb
+        """
+        return self._draw(tf.raw_ops.StatelessRandomNormalV2, shape)
+
+    def uniform(self, shape):
+        """Draw numbers evenly from [0, 1), in all else as `normal` does.
+
+        Args:
+            shape: (share of the batch, ...).
+        Returns:
+            float32 tensor of that shape.
+        """
+        return self._draw(tf.raw_ops.StatelessRandomUniformV2, shape)
+
+    def _draw(self, operation, shape):
+        """Draw this replica's rows: the counter of the generator starts where they do."""
+        rows, *rest = shape
+        size = 1
+        for length in rest:
+            size *= int(length)
+        blocks = -(-size // 4)  # Philox draws four numbers at a time; a row begins a new block
+        call = self._replica.calls = getattr(self._replica, "calls", 0) + 1
+        step = tf.cast(getattr(self._replica, "step", self.step.value), tf.int64)
+        key = tf.raw_ops.StatelessRandomGetKeyCounter(seed=tf.stack([self.seed + (call << 32), step]))
+        replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int64)
+        start = replica * tf.cast(rows, tf.int64) * blocks
+        counter = key.counter + tf.cast(tf.stack([start, 0]), tf.uint64)
+        drawn = operation(shape=[rows, 4 * blocks], key=key.key, counter=counter, alg=PHILOX)
+        return tf.reshape(drawn[:, :size], [rows, *rest])
+
+    def distributed(self, step_function):
+        """Compile a step for all replicas: run it on each, and average what it returns.
+
+        Args:
+            step_function: `self.train_step` or `self.test_step`.
+        Returns:
+            Function of (step number, batch) that gives a dict of float32 scalars.
+        """
+        strategy = self.distribute_strategy
+
+        def on_replica(step, batch):
+            self._replica.step, self._replica.calls = step, 0
+            try:
+                return step_function(batch)
+            finally:
+                del self._replica.step
+
+        def everywhere(step, batch):
+            losses = strategy.run(on_replica, args=(step, batch))
+            return {name: strategy.reduce("mean", loss, axis=None) for name, loss in losses.items()}
+
+        return tf.function(everywhere, jit_compile=self._jit, reduce_retracing=True)
+
+    def make_train_function(self, force=False):
+        """Replace Keras' own, which fails on several machines (it reduces scalars along axis 0)."""
+        if self.train_function is not None and not force:
+            return
+        step = self.distributed(self.train_step)
+
+        @tf.function
+        def one_step(batch):
+            losses = step(self.step.value, batch)
+            self.step.assign_add(1)
+            self._move_averages()
+            return losses
+
+        def train(iterator):
+            losses = one_step(next(iterator))
+            self.recent.append(losses)
+            return losses
+
+        self.train_function = train
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Do nothing: all is built. Keras' own takes a batch, and reduces it over the machines."""
+
+    def _move_averages(self):
+        """Move each averaged copy towards its network."""
+        step = tf.cast(self.step.value, tf.float32)
+        update = self.distribute_strategy.extended.update
+        for name, decay in self._decays.items():
+            rate = 1 - tf.minimum(decay, (1 + step) / (10 + step))
+            pairs = zip(self.averages[name].variables, getattr(self, name).variables, strict=True)
+            for slow, fast in pairs:
+                if slow.dtype == "float32":
+                    update(
+                        slow.value,
+                        lambda a, b, rate: a.assign_add(rate * (b - a)),
+                        args=(fast.value, rate),
+                        group=False,
+                    )
