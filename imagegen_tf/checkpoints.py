@@ -38,6 +38,6 @@ def load(path):
     except FileNotFoundError:
         return None
     except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is damaged ({error}); delete it to train anew") from error
+        raise ValueError(f"{path} is damaged ({error}) and is not used") from error
     notes = json.loads(str(arrays.pop("notes")))
     return arrays, notes

@@ -5,15 +5,13 @@ takes the place of a built-in one of the same name.
 """
 
 import functools
-import gzip
-import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
-from imagegen_tf import glyphs, images, runtime
+from imagegen_tf import glyphs, images, readers, runtime
 
 # The two halves share no scene: the stereo pair stays together, and so do the two eye pictures.
 PHOTOS = {
@@ -71,7 +69,6 @@ CLASS_NAMES = {
         "truck",
     ),
 }
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 CARD = "See data/README.md, section photos: sources and licences of scikit-image's pictures."
 # Middlebury 2014 "Motorcycle", at the size that scikit-image ships.
 FOCAL_LENGTH, BASELINE, PRINCIPAL_POINT_GAP = 994.978, 0.193001, 31.086  # pixels, metres, pixels
@@ -236,7 +233,9 @@ def load(name, split="train", *, seed=0):
     if name in CLASS_NAMES:
         own = runtime.data_folder()
         here = own is not None and (own / name).is_dir()
-        pictures, labels = _files(own / name, name, split) if here else _download(name, split)
+        pictures, labels = (
+            readers.original(own / name, name, split) if here else _download(name, split)
+        )
         pictures = pictures.reshape(*pictures.shape[:3], -1)
         return Dataset(
             name,
@@ -273,76 +272,104 @@ def _download(name, split):
     return both[split]
 
 
-def _files(folder, name, split):
-    """Read a set's original files: CIFAR-10's binary version, or IDX as MNIST has it."""
-    if name == "cifar10":
-        parts = [f"data_batch_{part}.bin" for part in range(1, 6)]
-        parts = parts if split == "train" else ["test_batch.bin"]
-        records = [np.frombuffer(_bytes(folder / part), np.uint8) for part in parts]
-        if any(record.size % 3073 for record in records):
-            raise ValueError(f"{folder}: a batch is damaged, its size is no multiple of 3073 bytes")
-        records = np.concatenate(records).reshape(-1, 3073)
-        return records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy(), records[:, 0]
-    start = {"train": "train", "test": "t10k"}[split]
-    pictures = _idx(folder / f"{start}-images-idx3-ubyte.gz", 3)
-    labels = _idx(folder / f"{start}-labels-idx1-ubyte.gz", 1)
-    return pictures, labels
-
-
-def _bytes(path):
-    """Read a file, unpacked if it is a .gz; errors name the file."""
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            return file.read()
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: no such file") from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path}: the file is damaged ({error})") from error
-
-
-def _idx(path, axes):
-    """Read an IDX file of bytes, checking its header against its length."""
-    content = _bytes(path)
-    start = 4 + 4 * axes
-    shape = tuple(int.from_bytes(content[at : at + 4]) for at in range(4, start, 4))
-    if content[:4] != bytes([0, 0, 8, axes]) or len(content) - start != np.prod(shape):
-        raise ValueError(f"{path}: the file is damaged (header and length disagree)")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
-
-
 def _folder(name, split, seed):
-    """Read the pictures below a folder; a tenth of them, drawn by the seed, is the test split."""
+    """Read one's own folder, looked for in IMAGEGEN_DATA and then from the repository's root."""
     path = Path(name.removeprefix("folder:")).expanduser()
     own = runtime.data_folder()
     if not path.is_absolute():
         inside = own is not None and (own / path).is_dir()
         path = own / path if inside else runtime.REPOSITORY / path
-    if not path.is_dir():
-        raise FileNotFoundError(f"{path}: no such folder")
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURE_ENDINGS)
-    files = [file for file in files if not file.name.startswith(".")]
-    order = np.random.default_rng(seed).permutation(len(files))
-    tests = set(order[: max(1, len(files) // 10)].tolist()) if len(files) > 1 else set()
-    pictures, kept = [], []
-    for number, file in enumerate(files):
-        if (number in tests) == (split == "test"):
-            try:
-                pictures.append(images.to_uint8(images.read(file)))
-                kept.append(file.relative_to(path).parts)
-            except (ValueError, OSError) as error:
-                print(f"skipped: {error}")
-    if not pictures:
-        raise ValueError(f"{path}: no picture of the {split} split could be read")
-    classes = sorted({file.relative_to(path).parts[0] for file in files if file.parent != path})
-    labels = None
-    if len(classes) > 1 and all(file.parent != path for file in files):
-        labels = np.array([classes.index(parts[0]) for parts in kept])
+    pictures, labels, classes = readers.folder(path, split, seed)
     one_size = len({picture.shape for picture in pictures}) == 1
-    return Dataset(
-        name,
-        split,
-        np.stack(pictures) if one_size else tuple(pictures),
-        labels,
-        class_names=tuple(classes) if labels is not None else None,
-        card="Your own pictures.",
+    pictures = np.stack(pictures) if one_size else tuple(pictures)
+    return Dataset(name, split, pictures, labels, None, classes, "Your own pictures.")
+
+
+def square(dataset, size, channels=None):
+    """Bring all pictures of a set to one square size: cut out the middle, then resize it.
+
+    Args:
+        dataset: Dataset with pictures of any sizes.
+        size: height and width of the result in pixels, >= 1.
+        channels: 1 for grey, 3 for colour; by default as the pictures are.
+    Returns:
+        Dataset with one uint8 array (number, size, size, channels).
+    Raises:
+        ValueError: size below 1, other channels than 1 or 3, or pictures that differ in channels
+            while none are asked for.
+    Taught in: notebooks/04_dcgan.ipynb
+    """
+    found = {picture.shape[2] for picture in dataset.images}
+    channels = channels or (found.pop() if len(found) == 1 else None)
+    if size < 1 or channels not in (1, 3):
+        raise ValueError(f"expected size >= 1 and 1 or 3 channels, got {size} and {channels}")
+    if getattr(dataset.images, "shape", (0,))[1:] == (size, size, channels):
+        return dataset
+    pictures = np.empty((len(dataset.images), size, size, channels), np.uint8)
+    for number, picture in enumerate(dataset.images):
+        height, width = picture.shape[:2]
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        middle = images.to_float(picture[top : top + side, left : left + side, :3])
+        if channels == 1 and middle.shape[2] == 3:
+            middle = images.luma(middle)
+        pictures[number] = images.to_uint8(images.resize(middle, size, size))
+    return replace(dataset, images=pictures)
+
+
+def batches(dataset, global_batch_size, *, labels=False, seed=0, repeat=True):
+    """Make the input pipeline: batches of uint8 images, for ever, each epoch in another order.
+
+    The set stays in memory as it is, in bytes; whole batches are gathered from it, and the device
+    turns them into floats. Of several machines each gets its own rows of every global batch.
+    What remains at the end of an epoch is less than a batch and is left out.
+
+    Args:
+        dataset: Dataset with one array of images; see `square`.
+        global_batch_size: images per step over all replicas of all machines.
+        labels: whether a batch is (images, labels) instead of images.
+        seed: whole number; it and the epoch's number decide the order.
+        repeat: False gives one epoch in the stored order, for measuring.
+    Returns:
+        tf.data.Dataset of uint8 (rows of this machine, height, width, channels), or of pairs with
+        int64 (rows of this machine,).
+    Raises:
+        ValueError: pictures of several sizes, fewer pictures than a batch, a batch that the
+            machines cannot share evenly, labels asked for where there are none.
+    Taught in: notebooks/04_dcgan.ipynb
+    """
+    with runtime.quiet():
+        import tensorflow as tf
+
+    index, workers = runtime.worker()
+    count = len(dataset.images)
+    if not isinstance(dataset.images, np.ndarray):
+        raise ValueError("the pictures have several sizes: use datasets.square first")
+    if labels and dataset.labels is None:
+        raise ValueError(f"{dataset.name} has no labels")
+    if not 1 <= global_batch_size <= count:
+        raise ValueError(
+            f"global_batch_size: got {global_batch_size}, but {dataset.name} has {count} pictures "
+            f"in its {dataset.split} split, and a batch needs at least 1"
+        )
+    if global_batch_size % workers:
+        raise ValueError(f"global_batch_size: {workers} machines cannot share {global_batch_size}")
+    share = global_batch_size // workers
+    arrays = (dataset.images, dataset.labels) if labels else (dataset.images,)
+    with tf.device("CPU"):
+        kept = [tf.constant(array) for array in arrays]
+
+    def epoch(number):
+        order = tf.range(count, dtype=tf.int64)
+        if repeat:
+            order = tf.random.experimental.stateless_shuffle(order, seed=[seed, number])
+        order = tf.reshape(order[: count - count % global_batch_size], (-1, workers, share))
+        return tf.data.Dataset.from_tensor_slices(order[:, index])
+
+    epochs = tf.data.Dataset.counter() if repeat else tf.data.Dataset.range(1)
+    gather = (
+        (lambda rows: tuple(tf.gather(one, rows) for one in kept))
+        if labels
+        else (lambda rows: tf.gather(kept[0], rows))
     )
+    return epochs.flat_map(epoch).map(gather).prefetch(4)

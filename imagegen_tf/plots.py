@@ -162,6 +162,34 @@ def grid(pictures, titles=None, *, alt, columns=None, width=9.0, colours=None, l
     return drawing
 
 
+def contact_sheet(batch, columns=8, gap=2):
+    """Lay images out in rows as one image, much faster than `grid` does with axes.
+
+    Args:
+        batch: (number, height, width, channels), uint8 or values in [0, 1].
+        columns: images per row.
+        gap: white pixels between them.
+    Returns:
+        One image of the same type.
+    Raises:
+        ValueError: not a batch, or columns below 1.
+    Taught in: notebooks/04_dcgan.ipynb
+    """
+    batch = np.asarray(batch)
+    if batch.ndim != 4 or not len(batch) or columns < 1:
+        raise ValueError(f"expected (number, height, width, channels), got {batch.shape}")
+    number, height, width, channels = batch.shape
+    columns = min(columns, number)
+    rows = -(-number // columns)
+    white = 255 if batch.dtype == np.uint8 else 1
+    shape = (rows * (height + gap) - gap, columns * (width + gap) - gap, channels)
+    sheet = np.full(shape, white, batch.dtype)
+    for index, image in enumerate(batch):
+        top, left = index // columns * (height + gap), index % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = image
+    return sheet
+
+
 def compare(pictures, *, zoom, alt, width=9.0):
     """Show versions of one image in a row, and the same small rectangle of each enlarged below.
 

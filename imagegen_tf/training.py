@@ -8,7 +8,10 @@ trains it with progress, samples and resumption.
 import threading
 
 import keras
+import numpy as np
 import tensorflow as tf
+
+from imagegen_tf import runtime, sessions
 
 PHILOX = 1  # TensorFlow's number for the random generator that every device computes alike
 
@@ -57,7 +60,9 @@ class DistributedModel(keras.Model):
             RuntimeError: a network was built outside the strategy's scope.
         """
         strategy = self.distribute_strategy
-        if jit and not (strategy.num_replicas_in_sync == 1 and tf.config.list_logical_devices("GPU")):
+        if jit and not (
+            strategy.num_replicas_in_sync == 1 and tf.config.list_logical_devices("GPU")
+        ):
             raise ValueError("jit: XLA is for a single GPU; elsewhere it is slower, or fails")
         for name, optimizer in optimizers.items():
             network = self._network(name)
@@ -130,7 +135,9 @@ class DistributedModel(keras.Model):
             if all(gradient is None for gradient in own):
                 raise ValueError(f"loss: it does not depend on {network.name}")
         if isinstance(optimizers[0], keras.optimizers.LossScaleOptimizer):
-            everything = [tf.convert_to_tensor(g) for g in tf.nest.flatten(gradients) if g is not None]
+            everything = [
+                tf.convert_to_tensor(g) for g in tf.nest.flatten(gradients) if g is not None
+            ]
             finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(one)) for one in everything])
             overflows = context.all_reduce("sum", tf.cast(~finite, tf.float32))
             poison = tf.where(overflows > 0, float("nan"), 1.0)
@@ -186,7 +193,9 @@ class DistributedModel(keras.Model):
         blocks = -(-size // 4)  # Philox draws four numbers at a time; a row begins a new block
         call = self._replica.calls = getattr(self._replica, "calls", 0) + 1
         step = tf.cast(getattr(self._replica, "step", self.step.value), tf.int64)
-        key = tf.raw_ops.StatelessRandomGetKeyCounter(seed=tf.stack([self.seed + (call << 32), step]))
+        key = tf.raw_ops.StatelessRandomGetKeyCounter(
+            seed=tf.stack([self.seed + (call << 32), step])
+        )
         replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int64)
         start = replica * tf.cast(rows, tf.int64) * blocks
         counter = key.counter + tf.cast(tf.stack([start, 0]), tf.uint64)
@@ -254,3 +263,122 @@ class DistributedModel(keras.Model):
                         args=(fast.value, rate),
                         group=False,
                     )
+
+
+def fit(
+    model,
+    data,
+    steps,
+    run_dir,
+    *,
+    samples=None,
+    samples_every=None,
+    save_every=30.0,
+    callbacks=(),
+):
+    """Train a model for a number of steps; go on where an interrupted training stopped.
+
+    A model that was trained before is trained on from where it stands, as Keras' own fit does.
+    Shows progress, the time left and samples. Keeps a checkpoint in `run_dir` while it trains, and
+    removes it when all steps are done: what is finished is not resumed. A checkpoint of another
+    network, seed, optimizer or `train_step` is not used. Writes for TensorBoard to
+    `run_dir`/tensorboard where TensorBoard is installed. On several machines the chief alone reads
+    and writes, and sends what it read to the others.
+
+    Args:
+        model: DistributedModel, compiled.
+        data: tf.data.Dataset without end, as datasets.batches makes it.
+        steps: training steps, >= 1.
+        run_dir: folder for what is kept.
+        samples: function without arguments that gives images (number, height, width, channels) in
+            [0, 1]; shown while training, and kept in the history.
+        samples_every: steps between samples; by default an eighth of all.
+        save_every: seconds between checkpoints.
+        callbacks: of keras.callbacks.Callback; what Keras calls an epoch is one record here.
+    Returns:
+        journal.History.
+    Raises:
+        FloatingPointError: a loss is not finite.
+        ValueError: fewer than 1 step, data that end too early or that replicas cannot share.
+        OSError: `run_dir` cannot be written, or the disk is full.
+        RuntimeError: another machine stopped.
+    Taught in: notebooks/04_dcgan.ipynb
+    """
+    if steps < 1:
+        raise ValueError(f"steps: expected at least 1, got {steps}")
+    every = min(100, max(1, steps // 200))
+    samples_every = samples_every or max(every, steps // 8 // every * every)
+    session = sessions.Session(model, steps, run_dir, samples, samples_every, save_every)
+    session.begin(data)
+    try:
+        while (step := int(model.step.numpy())) < session.target:
+            each = min(every, session.target - step)
+            model.fit(
+                sessions.shared(model.distribute_strategy, data.skip(step)),
+                steps_per_epoch=each,
+                epochs=(session.target - step) // each,
+                verbose=0,
+                shuffle=False,
+                callbacks=[session, *callbacks],
+            )
+            if int(model.step.numpy()) == step:
+                raise ValueError(f"the data ended after {step} of {session.target} steps")
+    except KeyboardInterrupt:
+        session.save()
+        session.board.close(f"stopped after step {int(model.step.numpy()):,}; run again to go on")
+        raise
+    except tf.errors.OpError as error:
+        if runtime.worker()[1] == 1:
+            raise
+        raise RuntimeError(
+            "Another machine stopped, or cannot be reached any more. Start all of them again: "
+            "training goes on from the chief's last checkpoint"
+        ) from error
+    session.finish()
+    return session.history
+
+
+def evaluate(model, data):
+    """Run `test_step` over data and average what it returns; no weight changes.
+
+    Args:
+        model: DistributedModel with a test_step, compiled.
+        data: tf.data.Dataset that ends, as datasets.batches(..., repeat=False) makes it.
+    Returns:
+        dict of name to float.
+    Raises:
+        ValueError: no batch.
+    Taught in: notebooks/05_vae.ipynb
+    """
+    step = model.distributed(model.test_step)
+    # Numbers below 0: noise that no training step draws.
+    results = [
+        step(tf.constant(-1 - number, tf.int64), batch)
+        for number, batch in enumerate(sessions.shared(model.distribute_strategy, data))
+    ]
+    if not results:
+        raise ValueError("data: expected at least one batch")
+    return {name: float(np.mean([one[name] for one in results])) for name in results[0]}
+
+
+def predict(network, inputs, batch_size=500):
+    """Apply a network to many inputs, batch by batch, on this machine alone.
+
+    Args:
+        network: keras.Model.
+        inputs: array (number, ...), or a tuple of them for a network with several inputs.
+        batch_size: inputs at a time.
+    Returns:
+        float32 array (number, ...).
+    Taught in: notebooks/04_dcgan.ipynb
+    """
+    several = isinstance(inputs, tuple)
+    arrays = inputs if several else (inputs,)
+
+    @tf.function(reduce_retracing=True)
+    def apply(*parts):
+        return tf.cast(network(list(parts) if several else parts[0], training=False), tf.float32)
+
+    starts = range(0, len(arrays[0]), batch_size)
+    parts = ([one[start : start + batch_size] for one in arrays] for start in starts)
+    return np.concatenate([apply(*map(tf.convert_to_tensor, part)).numpy() for part in parts])

@@ -10,11 +10,13 @@ from imagegen_tf import runtime
 
 LEVELS = [
     ("images", "blend_formulas", "hardware", "distances"),
-    ("noise", "editing", "compositing", "glyphs", "scenes", "plots"),
+    ("noise", "editing", "compositing", "glyphs", "scenes", "plots", "readers"),
     # TensorFlow below this line
     ("runtime", "pages"),
-    ("layers", "text", "training", "machine", "weights"),
+    ("layers", "text", "checkpoints", "journal", "machine", "weights"),
     ("classifiers",),
+    ("sessions",),
+    ("training",),
     ("datasets", "metrics"),
     ("course",),
     ("__main__",),

@@ -1,0 +1,189 @@
+"""One call of `training.fit`: how data reach the replicas, what is recorded, saved and resumed."""
+
+import hashlib
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from imagegen_tf import checkpoints, journal, runtime
+
+
+def rows(data):
+    """Give the number of images in a batch of this machine."""
+    count = tf.nest.flatten(data.element_spec)[0].shape[0]
+    if count is None:
+        raise ValueError("data: expected batches of a fixed size (drop_remainder=True)")
+    return count
+
+
+def shared(strategy, data):
+    """Deal this machine's batches out to its replicas, the first rows to the first replica."""
+    replicas = strategy.num_replicas_in_sync // runtime.worker()[1]
+    if replicas == strategy.num_replicas_in_sync == 1:
+        return data
+    count = rows(data)
+    if count % replicas:
+        raise ValueError(f"data: {replicas} replicas cannot share {count} images evenly")
+    return strategy.distribute_datasets_from_function(lambda _: data.rebatch(count // replicas))
+
+
+def _from_chief(strategy, values):
+    """Give every machine the chief's values."""
+    if runtime.worker()[1] == 1:
+        return values
+    wide = [np.asarray(value, np.float64) for value in values]  # one type for one message
+
+    def on_replica():
+        replicas = tf.distribute.get_replica_context()
+        is_first = tf.equal(replicas.replica_id_in_sync_group, 0)
+        return replicas.all_reduce("sum", [tf.where(is_first, v, tf.zeros_like(v)) for v in wide])
+
+    results = strategy.run(tf.function(on_replica))
+    return [strategy.experimental_local_results(result)[0].numpy() for result in results]
+
+
+class Session(keras.callbacks.Callback):
+    """Records, shows, saves and resumes one call of `fit`."""
+
+    def __init__(self, model, steps, run_dir, samples, samples_every, save_every):
+        super().__init__()
+        self.trained, self.samples = model, samples
+        self.samples_every, self.save_every = samples_every, save_every
+        self.history = journal.History()
+        self.first = int(model.step.numpy())
+        self.target = self.first + steps
+        run_dir = Path(run_dir)
+        self.path = run_dir / "checkpoint.npz"
+        self.tensorboard = journal.TensorBoard(run_dir / "tensorboard")
+        self.is_chief = runtime.worker()[0] == 0
+
+    def begin(self, data):
+        """Resume if there is something to resume, else try at once whether one can write."""
+        self.history.global_batch_size = rows(data) * runtime.worker()[1]
+        if not self._resume():
+            self.save()
+        self.trained.recent.clear()
+        self.board = journal.Board(self.target, self.history)
+        if self.samples and not self.history.samples:
+            self._sample(self.first)
+        self.before = self.history.seconds
+        self.started = self.saved = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Record the losses since the last time."""
+        step = int(self.trained.step.numpy())
+        recent, self.trained.recent[:] = list(self.trained.recent), []
+        losses = {
+            name: float(np.mean([np.asarray(one[name]) for one in recent])) for name in recent[0]
+        }
+        self.history.steps.append(step)
+        self.history.seconds = self.before + time.monotonic() - self.started
+        for name, value in losses.items():
+            if not np.isfinite(value):
+                raise FloatingPointError(
+                    f"the loss {name!r} is {value} at step {step}. Try a lower learning rate or "
+                    'precision="float32", and look for NaN in the data and for a logarithm or a '
+                    f"division of 0 in train_step. {self.path} holds an earlier step"
+                )
+            self.history.losses.setdefault(name, []).append(value)
+        drawn = self._sample(step) if self._is_due(step) else None
+        self.tensorboard.write(step, losses, drawn)
+        self.board.update()
+        if time.monotonic() - self.saved >= self.save_every and step < self.target:
+            self.save()
+
+    def _is_due(self, step):
+        """Tell whether samples are to be drawn at this step."""
+        if not self.samples:
+            return False
+        last = max(self.history.samples, default=-1)
+        return step == self.target or step // self.samples_every > last // self.samples_every
+
+    def _sample(self, step):
+        """Draw samples, keep and show them."""
+        self.history.samples[step] = journal.as_bytes(self.samples())
+        self.board.show(self.history.samples[step])
+        return self.history.samples[step]
+
+    def finish(self):
+        """Leave the last state on the board; a finished training is not resumed."""
+        self.board.close(
+            f"{self.target - self.first:,} steps in {self.history.seconds:.0f} s, "
+            f"{self.history.images_per_second:,.0f} images/s"
+        )
+        if self.is_chief:
+            self.path.unlink(missing_ok=True)
+
+    def _fingerprint(self):
+        """Say what must be equal for a checkpoint to be used."""
+        model = self.trained
+        code = type(model).train_step.__code__
+        parts = [
+            [(variable.name, tuple(variable.shape), variable.dtype) for variable in model.state()],
+            {name: optimizer.get_config() for name, optimizer in model.optimizers.items()},
+            (model.seed, self.history.global_batch_size, code.co_code, code.co_names),
+            [one for one in code.co_consts if isinstance(one, int | float | str)],
+        ]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    def save(self):
+        """Write a checkpoint, if this is the chief."""
+        if not self.is_chief:
+            return
+        arrays = {f"variable_{i:04}": v.numpy() for i, v in enumerate(self.trained.state())}
+        arrays |= {f"samples_{step:09}": images for step, images in self.history.samples.items()}
+        notes = {
+            "fingerprint": self._fingerprint(),
+            "first": self.first,
+            "steps": self.history.steps,
+            "losses": self.history.losses,
+            "seconds": self.history.seconds,
+        }
+        checkpoints.save(self.path, arrays, notes)
+        self.saved = time.monotonic()
+
+    def _resume(self):
+        """Take the chief's checkpoint over, if it has one that fits; tell whether."""
+        found = self._read() if self.is_chief else None
+        model, variables = self.trained, self.trained.state()
+        strategy = model.distribute_strategy
+        if not _from_chief(strategy, [np.int64(found is not None)])[0]:
+            return False
+        values = found[0] if found else [np.zeros(v.shape, v.dtype) for v in variables]
+        for variable, value in zip(variables, _from_chief(strategy, values), strict=True):
+            variable.assign(value)
+        if found:
+            self.history = found[1]
+        print(f"Going on from step {int(model.step.numpy()):,}, where training was interrupted.")
+        return True
+
+    def _read(self):
+        """Read the checkpoint; None if there is none that fits."""
+        try:
+            found = checkpoints.load(self.path)
+        except ValueError as error:
+            print(error)
+            return None
+        if found is None:
+            return None
+        arrays, notes = found
+        values = [arrays[name] for name in sorted(arrays) if name.startswith("variable_")]
+        begun, reached, now = notes["first"], int(values[0]), self.first
+        fits = notes["fingerprint"] == self._fingerprint() and now in (begun, reached)
+        if not fits or reached >= begun + self.target - self.first:
+            print("The checkpoint found is of another training, and is not used.")
+            return None
+        self.target += begun - self.first
+        self.first = begun
+        samples = {int(name[8:]): arrays[name] for name in arrays if name.startswith("samples_")}
+        history = journal.History(
+            notes["steps"],
+            notes["losses"],
+            samples,
+            notes["seconds"],
+            self.history.global_batch_size,
+        )
+        return values, history

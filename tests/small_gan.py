@@ -1,0 +1,168 @@
+"""A GAN so small that tests train it in a second, and what a process of its own does with it.
+
+As a script: python small_gan.py JOB OUTPUT [ARGUMENT], under the settings of its environment.
+"""
+
+import json
+import os
+import sys
+import time
+
+import numpy as np
+
+from imagegen_tf import datasets, glyphs, runtime
+
+LATENT, BATCH = 10, 64
+
+
+def pictures(count=640):
+    """A data set of drawn digits."""
+    images, labels = glyphs.draw("0123", count, rng=0)
+    return datasets.Dataset("digits", "train", images, labels)
+
+
+def build(strategy, *, seed=3, rate=0.01, adam=False, average=None, spoil=None):
+    """Build the model; `spoil(model, loss)` may change the generator's loss."""
+    import keras
+    import tensorflow as tf
+
+    from imagegen_tf import training
+
+    layers = keras.layers
+
+    class GAN(training.DistributedModel):
+        def __init__(self, generator, discriminator):
+            super().__init__(seed=seed)
+            self.generator, self.discriminator = generator, discriminator
+
+        def train_step(self, batch):
+            real = tf.cast(batch, tf.float32) / 127.5 - 1
+            latents = self.normal((tf.shape(real)[0], LATENT))
+            with tf.GradientTape(persistent=True) as tape:
+                fake = self.generator(latents, training=True)
+                on_real = self.discriminator(real, training=True)
+                on_fake = self.discriminator(fake, training=True)
+                d_loss = tf.reduce_mean(tf.nn.softplus(-on_real) + tf.nn.softplus(on_fake))
+                g_loss = tf.reduce_mean(tf.nn.softplus(-on_fake))
+                if spoil is not None:
+                    g_loss = spoil(self, g_loss)
+            self.minimize(tape, d_loss, self.discriminator)
+            self.minimize(tape, g_loss, self.generator)
+            return {"discriminator": d_loss, "generator": g_loss, "latent": latents[0, 0]}
+
+        def test_step(self, batch):
+            latents = self.normal((tf.shape(batch)[0], LATENT))
+            return {"brightness": tf.reduce_mean(self.generator(latents, training=False))}
+
+    with strategy.scope():
+        keras.utils.set_random_seed(seed)
+        generator = keras.Sequential(
+            [
+                keras.Input((LATENT,)),
+                layers.Dense(7 * 7 * 8, use_bias=False),
+                layers.Reshape((7, 7, 8)),
+                layers.BatchNormalization(synchronized=True),
+                layers.ReLU(),
+                layers.Conv2DTranspose(8, 4, 2, "same", use_bias=False),
+                layers.BatchNormalization(synchronized=True),
+                layers.ReLU(),
+                layers.Conv2DTranspose(1, 4, 2, "same", activation="tanh", dtype="float32"),
+            ],
+            name="generator",
+        )
+        discriminator = keras.Sequential(
+            [
+                keras.Input((28, 28, 1)),
+                layers.Conv2D(8, 4, 2, "same"),
+                layers.LeakyReLU(),
+                layers.Conv2D(8, 4, 2, "same"),
+                layers.LeakyReLU(),
+                layers.Flatten(),
+                layers.Dense(1, dtype="float32"),
+            ],
+            name="discriminator",
+        )
+        model = GAN(generator, discriminator)
+        new = keras.optimizers.Adam if adam else keras.optimizers.SGD
+        model.compile({"generator": new(rate), "discriminator": new(rate)}, average=average)
+    return model
+
+
+def values(model):
+    """All variables of a model as arrays."""
+    return {f"{i:03}": variable.numpy() for i, variable in enumerate(model.state())}
+
+
+def job_precisions(run, output):
+    """Train 20 steps in each precision; keep weights and losses."""
+    import keras
+
+    from imagegen_tf import training
+
+    for policy in ("float32", "mixed_bfloat16", "mixed_float16"):
+        keras.config.set_dtype_policy(policy)
+        model = build(run.strategy, average={"generator": 0.9})
+        data = datasets.batches(pictures(), BATCH, seed=1)
+        history = training.fit(model, data, 20, f"{output}-run")
+        np.savez(f"{output}-{policy}.npz", **values(model))
+        losses = {name: history.losses[name] for name in ("discriminator", "generator")}
+        with open(f"{output}-{policy}.json", "w") as file:
+            json.dump(losses, file)
+
+
+def job_overflow(run, output):
+    """With float16, plant an infinity into the generator's gradients of replica 1 in step 2."""
+    import keras
+    import tensorflow as tf
+
+    from imagegen_tf import training
+
+    keras.config.set_dtype_policy("mixed_float16")
+
+    def spoil(model, loss):
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        is_here = tf.logical_and(tf.equal(replica, 1), tf.equal(model.step.value, 2))
+
+        @tf.custom_gradient
+        def plant(value):
+            return value, lambda upstream: upstream + tf.where(is_here, float("inf"), 0.0)
+
+        return plant(loss)
+
+    model = build(run.strategy, spoil=spoil, average={"generator": 0.9})
+    data = datasets.batches(pictures(), BATCH, seed=1)
+    scales = []
+    for name, steps in (("before", 2), ("planted", 1), ("after", 1)):
+        training.fit(model, data, steps, f"{output}-run")
+        scales.append([float(o.dynamic_scale.numpy()) for o in model.optimizers.values()])
+        np.savez(f"{output}-{name}.npz", *[v.numpy() for v in model.generator.variables])
+    np.savez(f"{output}-state.npz", **values(model))
+    with open(f"{output}.json", "w") as file:
+        json.dump(scales, file)
+
+
+def job_train(run, output, steps=60):
+    """Train with frequent checkpoints, saying each step; keep the weights."""
+    import keras
+
+    from imagegen_tf import training
+
+    class Say(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            time.sleep(0.02)
+            with open(f"{output}-steps-{runtime.worker()[0]}", "a") as file:
+                file.write(".")
+
+    model = build(run.strategy, adam=True, rate=1e-3, average={"generator": 0.9})
+    data = datasets.batches(pictures(), BATCH, seed=1)
+    samples = lambda: np.zeros((2, 8, 8, 1))  # noqa: E731
+    folder = os.environ.get("RUN_DIR", f"{output}-run")
+    training.fit(
+        model, data, int(steps), folder, samples=samples, save_every=0.1, callbacks=[Say()]
+    )
+    np.savez(f"{output}.npz", **values(model))
+
+
+if __name__ == "__main__":
+    job, output, *rest = sys.argv[1:]
+    globals()[f"job_{job}"](runtime.setup(precision="float32"), output, *rest)

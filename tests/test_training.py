@@ -1,0 +1,494 @@
+"""training: the same result on any devices, nothing lost, and clear errors.
+
+Expected numbers come from equality: one replica, two replicas and two processes draw the same noise
+and see the same pictures, so that after 20 steps of SGD only rounding may tell them apart.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import small_gan
+import tensorflow as tf
+
+from imagegen_tf import checkpoints, datasets, runtime, training
+
+SCRIPT = Path(__file__).parent / "small_gan.py"
+POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
+SECONDS = 300  # that a process may take on a busy machine
+
+
+@pytest.fixture(autouse=True)
+def float32():
+    """Every test starts in float32, without settings from outside."""
+    keras.config.set_dtype_policy("float32")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+def batches(seed=1):
+    """An endless data set of 640 small pictures."""
+    return datasets.batches(small_gan.pictures(), small_gan.BATCH, seed=seed)
+
+
+def build(**settings):
+    """The small GAN on one replica."""
+    return small_gan.build(tf.distribute.get_strategy(), **settings)
+
+
+def start(job, output, *arguments, **settings):
+    """Start a process that does a job of small_gan.py."""
+    environment = {name: v for name, v in os.environ.items() if not name.startswith("IMAGEGEN_")}
+    environment |= {"PYTHONPATH": str(runtime.REPOSITORY)} | settings
+    command = [sys.executable, str(SCRIPT), job, str(output), *map(str, arguments)]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def finish(process):
+    """Wait for a process that must succeed."""
+    printed, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, printed[-3000:]
+    return printed
+
+
+def workers(job, folder, *arguments):
+    """Start two processes that train together."""
+    ports = []
+    for _ in range(2):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            ports.append(probe.getsockname()[1])
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+    configs = [{"cluster": cluster, "task": {"type": "worker", "index": i}} for i in range(2)]
+    return [
+        start(job, folder / f"worker{i}", *arguments, TF_CONFIG=json.dumps(config))
+        for i, config in enumerate(configs)
+    ]
+
+
+def load(path):
+    """The arrays of a file."""
+    with np.load(path) as file:
+        return [file[name] for name in file.files]
+
+
+def gap(first, second):
+    """The largest difference of two lists of arrays, as a share of each array's largest value."""
+    assert len(first) == len(second) > 0
+    pairs = zip(first, second, strict=True)
+    return max(np.abs(a - b).max() / max(np.abs(a).max(), 1e-30) for a, b in pairs)
+
+
+@pytest.fixture(scope="module")
+def three_ways(tmp_path_factory):
+    """Train in one replica, in two, and in two processes; give the folder of the results."""
+    folder = tmp_path_factory.mktemp("three")
+    finish(start("precisions", folder / "one"))
+    finish(start("precisions", folder / "two", IMAGEGEN_CPU_REPLICAS="2"))
+    for process in workers("precisions", folder):
+        assert "This is worker" in finish(process)
+    return folder
+
+
+@pytest.mark.parametrize("other", ["two", "worker0", "worker1"])
+def test_float32_weights_do_not_depend_on_the_number_of_replicas(three_ways, other):
+    one = load(three_ways / "one-float32.npz")
+    assert gap(one, load(three_ways / f"{other}-float32.npz")) < 1e-5
+
+
+@pytest.mark.parametrize("other", ["two", "worker0", "worker1"])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_losses_shown_do_not_depend_on_the_number_of_replicas(three_ways, policy, other):
+    one = json.loads((three_ways / f"one-{policy}.json").read_text())
+    two = json.loads((three_ways / f"{other}-{policy}.json").read_text())
+    assert len(one["generator"]) == 20
+    bound = 1e-5 if policy == "float32" else 0.02
+    for name in one:
+        assert np.allclose(one[name], two[name], rtol=bound, atol=0)
+
+
+def test_two_processes_end_with_the_same_weights_and_only_the_chief_writes(three_ways):
+    for policy in POLICIES:
+        mine, theirs = (load(three_ways / f"worker{i}-{policy}.npz") for i in range(2))
+        assert gap(mine, theirs) == 0
+    assert (three_ways / "worker0-run").exists()
+    assert not (three_ways / "worker1-run").exists()
+
+
+def test_an_infinity_on_replica_1_skips_the_step_everywhere(tmp_path):
+    finish(start("overflow", tmp_path / "two", IMAGEGEN_CPU_REPLICAS="2"))
+    before, planted, after = (
+        load(tmp_path / f"two-{name}.npz") for name in ("before", "planted", "after")
+    )
+    scales = json.loads((tmp_path / "two.json").read_text())
+    # The discriminator, without the infinity, keeps its scale; the generator's is halved.
+    assert scales == [[2**15, 2**15], [2**14, 2**15], [2**14, 2**15]]
+    # BatchNormalization's moving averages move in any case; kernels and biases do not.
+    names = [variable.path for variable in build().generator.variables]
+    trained = [i for i, name in enumerate(names) if "moving" not in name]
+    assert len(trained) < len(names)
+    assert gap([before[i] for i in trained], [planted[i] for i in trained]) == 0
+    assert gap([before[i] for i in trained], [after[i] for i in trained]) > 0
+    assert all(np.isfinite(array).all() for array in load(tmp_path / "two-state.npz"))
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_worker_that_dies_stops_the_other_and_both_resume(tmp_path, victim):
+    processes = workers("train", tmp_path, 300)
+    marks = tmp_path / f"worker{victim}-steps-{victim}"
+    while not marks.exists() or marks.stat().st_size < 30:
+        assert all(process.poll() is None for process in processes), processes[0].stdout.read()
+        time.sleep(0.05)
+    processes[victim].send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+    began = time.monotonic()
+    printed, _ = processes[1 - victim].communicate(timeout=SECONDS)
+    processes[victim].communicate()
+    assert time.monotonic() - began < 120
+    assert processes[1 - victim].returncode == 1
+    assert "RuntimeError: Another machine stopped, or cannot be reached any more." in printed
+
+    for process in workers("train", tmp_path, 300):
+        assert "Going on from step" in finish(process)
+    assert gap(load(tmp_path / "worker0.npz"), load(tmp_path / "worker1.npz")) == 0
+
+
+def test_killed_at_any_moment_training_ends_as_if_nothing_had_happened(tmp_path):
+    finish(start("train", tmp_path / "whole", 120))
+    resumed = 0
+    for _ in range(12):
+        process = start("train", tmp_path / "killed", 120)
+        marks = tmp_path / "killed-steps-0"
+        seen = marks.stat().st_size if marks.exists() else 0
+        while process.poll() is None and (marks.stat().st_size if marks.exists() else 0) <= seen:
+            time.sleep(0.01)
+        time.sleep(random.uniform(0.1, 1.0))
+        process.kill()
+        printed, _ = process.communicate()
+        resumed += "Going on from step" in printed
+        if (tmp_path / "killed.npz").exists():
+            break
+    else:
+        finish(start("train", tmp_path / "killed", 120))
+    assert resumed > 0
+    assert gap(load(tmp_path / "whole.npz"), load(tmp_path / "killed.npz")) < 1e-6
+
+
+def interrupt_at(step):
+    """A callback that acts like the stop button."""
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if int(self.model.step.numpy()) == step:
+                raise KeyboardInterrupt
+
+    return Stop()
+
+
+def samples():
+    """Two grey pictures."""
+    return np.full((2, 8, 8, 1), 0.5)
+
+
+def test_an_interrupted_cell_goes_on_where_it_stopped(tmp_path):
+    whole = build(adam=True, average={"generator": 0.9})
+    expected = training.fit(whole, batches(), 30, tmp_path / "whole", samples=samples)
+    for same_kernel in (True, False):
+        model = build(adam=True, average={"generator": 0.9})
+        with pytest.raises(KeyboardInterrupt):
+            training.fit(
+                model,
+                batches(),
+                30,
+                tmp_path / "run",
+                samples=samples,
+                callbacks=[interrupt_at(17)],
+            )
+        model = model if same_kernel else build(adam=True, average={"generator": 0.9})
+        history = training.fit(model, batches(), 30, tmp_path / "run", samples=samples)
+        assert (
+            gap(list(small_gan.values(whole).values()), list(small_gan.values(model).values())) == 0
+        )
+        assert history.steps == list(range(1, 31)) == expected.steps
+        assert history.losses == expected.losses
+        assert set(history.samples) == set(expected.samples)
+        assert not (tmp_path / "run" / "checkpoint.npz").exists()
+
+
+def test_training_again_goes_on_from_the_trained_weights(tmp_path):
+    model, whole = build(), build()
+    training.fit(model, batches(), 10, tmp_path / "a")
+    history = training.fit(model, batches(), 5, tmp_path / "a")
+    training.fit(whole, batches(), 15, tmp_path / "b")
+    assert history.steps == [11, 12, 13, 14, 15]
+    assert gap(list(small_gan.values(whole).values()), list(small_gan.values(model).values())) == 0
+
+
+@pytest.mark.parametrize("change", [{"seed": 4}, {"rate": 0.02}, {"adam": True}])
+def test_a_checkpoint_of_another_training_is_not_used(tmp_path, capsys, change):
+    with pytest.raises(KeyboardInterrupt):
+        training.fit(build(), batches(), 20, tmp_path, callbacks=[interrupt_at(5)])
+    history = training.fit(build(**change), batches(), 6, tmp_path)
+    assert "is of another training, and is not used" in capsys.readouterr().out
+    assert history.steps == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("damage", ["cut", "bits", "empty", "text"])
+def test_a_damaged_checkpoint_is_never_loaded(tmp_path, capsys, damage):
+    with pytest.raises(KeyboardInterrupt):
+        training.fit(build(), batches(), 20, tmp_path, callbacks=[interrupt_at(5)])
+    path = tmp_path / "checkpoint.npz"
+    content = bytearray(path.read_bytes())
+    if damage == "bits":
+        content[len(content) // 3] ^= 255
+    content = {"cut": content[: len(content) // 2], "empty": b"", "text": b"hello"}.get(
+        damage, content
+    )
+    path.write_bytes(content)
+    history = training.fit(build(), batches(), 3, tmp_path)
+    assert "is damaged" in capsys.readouterr().out
+    assert history.steps == [1, 2, 3]
+
+
+def test_a_checkpoint_appears_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.npz"
+    checkpoints.save(path, {"a": np.arange(3)}, {"n": 1})
+
+    def break_off(file, **arrays):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez", break_off)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.save(path, {"a": np.arange(4)}, {"n": 2})
+    arrays, notes = checkpoints.load(path)
+    assert (arrays["a"].tolist(), notes) == ([0, 1, 2], {"n": 1})
+    assert [one.name for one in tmp_path.iterdir()] == ["checkpoint.npz"]
+    assert checkpoints.load(tmp_path / "no.npz") is None
+
+
+FULL_DISK = """
+import sys
+from imagegen_tf import runtime
+run = runtime.setup(precision="float32")
+sys.path.insert(0, sys.argv[1])
+import small_gan
+from imagegen_tf import datasets, training
+data = datasets.batches(small_gan.pictures(), 64)
+training.fit(small_gan.build(run.strategy), data, 5, sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("options", ["size=16k", "ro"])
+def test_a_full_disk_and_a_read_only_folder_are_named(tmp_path, options):
+    if not shutil.which("unshare"):
+        return  # only Linux can mount a small disk for a test
+    code = 'mount -t tmpfs -o "$0" none "$1" && exec "$2" -c "$3" "$4" "$1/run"'
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", code, options, str(tmp_path)]
+    command += [sys.executable, FULL_DISK, str(SCRIPT.parent)]
+    environment = os.environ | {"PYTHONPATH": str(runtime.REPOSITORY)}
+    script = code + '; status=$?; ls -A "$1/run" 2>/dev/null; exit $status'
+    command[5] = script.replace("&& exec", "&&")
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    reason = {"size=16k": "No space left on device", "ro": "Read-only file system"}[options]
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith(
+        f"run/checkpoint.npz could not be written ({reason})"
+    )
+    assert done.stdout == ""  # no partial file
+
+
+def test_a_loss_that_is_not_finite_stops_and_says_what_to_try(tmp_path):
+    def divide(model, loss):
+        return loss / tf.cast(model.step.value - 3, tf.float32)
+
+    model = build(spoil=divide)
+    with pytest.raises(FloatingPointError, match="'generator' is inf at step 4. Try a lower learn"):
+        training.fit(model, batches(), 20, tmp_path)
+
+
+def test_nan_in_the_data_is_noticed(tmp_path):
+    pictures = np.ones((640, 28, 28, 1), np.float32)
+    pictures[100] = np.nan
+    data = tf.data.Dataset.from_tensor_slices(pictures).batch(64, drop_remainder=True).repeat()
+    with pytest.raises(FloatingPointError, match="look for NaN in the data"):
+        training.fit(build(), data, 20, tmp_path)
+
+
+def test_data_that_end_too_early_are_refused(tmp_path):
+    data = datasets.batches(small_gan.pictures(), 64, repeat=False)
+    with pytest.raises(ValueError, match="the data ended after 10 of 12 steps"):
+        training.fit(build(), data, 12, tmp_path)
+    with pytest.raises(ValueError, match="steps: expected at least 1, got 0"):
+        training.fit(build(), data, 0, tmp_path)
+
+
+def test_wrong_channels_are_refused(tmp_path):
+    data = tf.data.Dataset.from_tensors(np.zeros((64, 28, 28, 3), np.uint8)).repeat()
+    with pytest.raises(ValueError, match="28, 28, 3"):
+        training.fit(build(), data, 2, tmp_path)
+
+
+def test_noise_differs_between_calls_steps_and_seeds():
+    model = build()
+    model._replica.step = tf.constant(5, tf.int64)
+
+    def draw(seed=3, step=5):
+        model.seed, model._replica.step = seed, tf.constant(step, tf.int64)
+        model._replica.calls = 0
+        return model.normal((64, 3, 5)).numpy(), model.normal((64, 3, 5)).numpy()
+
+    first, second = draw()
+    assert first.shape == (64, 3, 5)
+    for other in (second, draw(step=6)[0], draw(seed=4)[0]):
+        assert abs(np.corrcoef(first.ravel(), other.ravel())[0, 1]) < 0.15  # 960 numbers: 4.6 sigma
+    assert np.array_equal(first, draw()[0])
+
+
+def test_a_share_of_the_noise_is_a_part_of_the_whole(monkeypatch):
+    model = build()
+
+    class Second:
+        replica_id_in_sync_group = 1
+
+    def draw(rows, uniform=False):
+        model._replica.calls = 0
+        return (model.uniform if uniform else model.normal)((rows, 7)).numpy()
+
+    for uniform in (False, True):
+        whole, first = draw(8, uniform), draw(4, uniform)
+        with monkeypatch.context() as patch:
+            patch.setattr(tf.distribute, "get_replica_context", Second)
+            second = draw(4, uniform)
+        assert np.array_equal(whole, np.concatenate([first, second]))
+
+
+def test_noise_has_the_right_distribution():
+    model = build()
+    normal, uniform = model.normal((1000, 1001)).numpy(), model.uniform((1000, 1001)).numpy()
+    # A million draws: four standard errors of mean and variance.
+    assert abs(normal.mean()) < 0.004 and abs(normal.var() - 1) < 0.006
+    assert abs(uniform.mean() - 0.5) < 0.0012 and abs(uniform.var() - 1 / 12) < 0.0004
+    assert uniform.min() >= 0 and uniform.max() < 1
+
+
+def test_evaluation_changes_nothing_and_gives_the_same_again(tmp_path):
+    model = build(average={"generator": 0.9})
+    training.fit(model, batches(), 3, tmp_path)
+    before = small_gan.values(model)
+    data = datasets.batches(small_gan.pictures(), 64, repeat=False)
+    first, second = training.evaluate(model, data), training.evaluate(model, data)
+    assert first == second and set(first) == {"brightness"}
+    after = small_gan.values(model)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    with pytest.raises(ValueError, match="at least one batch"):
+        training.evaluate(model, data.take(0))
+
+
+def test_averages_follow_their_network(tmp_path):
+    model = build(average={"generator": 0.5})
+    slow = [variable.numpy() for variable in model.averages["generator"].variables]
+    for step in range(3):
+        training.fit(model, batches(), 1, tmp_path)
+        # The decay is at most (1 + step) / (10 + step), so that the start is soon forgotten.
+        rate = 1 - min(0.5, (1 + step) / (10 + step))
+        fast = [variable.numpy() for variable in model.generator.variables]
+        slow = [a + rate * (b - a) for a, b in zip(slow, fast, strict=True)]
+    assert gap(slow, [v.numpy() for v in model.averages["generator"].variables]) < 1e-5
+
+
+def test_predict_goes_batch_by_batch_and_leaves_weights_alone():
+    model = build()
+    latents = np.random.default_rng(0).standard_normal((25, small_gan.LATENT)).astype(np.float32)
+    before = small_gan.values(model)
+    whole = training.predict(model.generator, latents)
+    assert whole.shape == (25, 28, 28, 1) and whole.dtype == np.float32
+    assert np.allclose(whole, training.predict(model.generator, latents, batch_size=7), atol=1e-6)
+    assert all(np.array_equal(before[name], v) for name, v in small_gan.values(model).items())
+
+
+def test_records_are_written_for_tensorboard(tmp_path):
+    training.fit(build(), batches(), 3, tmp_path, samples=samples)
+    files = list((tmp_path / "tensorboard").glob("events.out.*"))
+    assert len(files) == 1
+    tags = {
+        value.tag
+        for event in tf.compat.v1.train.summary_iterator(str(files[0]))
+        for value in event.summary.value
+    }
+    assert {"generator", "discriminator", "samples"} <= tags
+
+
+def wrong_loss(kind):
+    """A change of the generator's loss that minimize refuses."""
+    return {
+        "vector": lambda model, loss: tf.stack([loss, loss]),
+        "float16": lambda model, loss: tf.cast(loss, tf.float16),
+        "constant": lambda model, loss: tf.constant(1.0),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (
+            "vector",
+            r"expected a float32 scalar, a mean over the batch; got float32 of shape \(2,\)",
+        ),
+        ("float16", "got float16"),
+        ("constant", "it does not depend on generator"),
+    ],
+)
+def test_wrong_losses_are_refused(tmp_path, kind, message):
+    with pytest.raises(ValueError, match=message):
+        training.fit(build(spoil=wrong_loss(kind)), batches(), 1, tmp_path)
+
+
+def test_compile_refuses_what_would_go_wrong():
+    model = build()
+    with pytest.raises(ValueError, match="no network 'critic'"):
+        model.compile({"critic": keras.optimizers.SGD()})
+    with pytest.raises(ValueError, match="clips would clip each replica's share"):
+        model.compile({"generator": keras.optimizers.Adam(clipnorm=1.0)})
+    with pytest.raises(ValueError, match="XLA is for a single GPU"):
+        model.compile({"generator": keras.optimizers.SGD()}, jit=True)
+    with pytest.raises(ValueError, match="has no optimizer: name it in compile"):
+        model._optimizer_of(keras.Sequential(name="critic"))
+
+
+OUTSIDE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from imagegen_tf import runtime
+run = runtime.setup()
+import keras, tensorflow as tf, small_gan
+model = small_gan.build(tf.distribute.get_strategy())
+with run.strategy.scope():
+    other = type(model)(model.generator, model.discriminator)
+    try:
+        other.compile({"generator": keras.optimizers.SGD()})
+    except RuntimeError as error:
+        print(error)
+"""
+
+
+def test_networks_built_outside_the_scope_are_refused():
+    done = subprocess.run(
+        [sys.executable, "-c", OUTSIDE, str(SCRIPT.parent)],
+        env=os.environ | {"PYTHONPATH": str(runtime.REPOSITORY), "IMAGEGEN_CPU_REPLICAS": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "generator was built outside the strategy's scope" in done.stdout, done.stderr
