@@ -4,11 +4,13 @@ import hashlib
 import time
 from pathlib import Path
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from imagegen_tf import checkpoints, journal, runtime
+
+with runtime.quiet():
+    import keras
+    import tensorflow as tf
 
 
 def rows(data):

@@ -7,11 +7,13 @@ trains it with progress, samples and resumption.
 
 import threading
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from imagegen_tf import runtime, sessions
+
+with runtime.quiet():
+    import keras
+    import tensorflow as tf
 
 PHILOX = 1  # TensorFlow's number for the random generator that every device computes alike
 

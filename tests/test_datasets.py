@@ -208,3 +208,92 @@ def test_a_relative_folder_is_looked_for_in_imagegen_data_first(tmp_path, monkey
     monkeypatch.setenv("IMAGEGEN_DATA", str(tmp_path))
     picture_folder(tmp_path / "pets")
     assert len(datasets.load("folder:pets").images) == 18
+
+
+def grey(count=10, size=4):
+    """A set whose picture number n is n everywhere."""
+    pictures = np.arange(count, dtype=np.uint8)[:, None, None, None] * np.ones(
+        (1, size, size, 1), np.uint8
+    )
+    return datasets.Dataset("numbers", "train", pictures, np.arange(count) * 10)
+
+
+def numbers(batches, count):
+    """The numbers of the pictures in the first batches."""
+    return [batch[:, 0, 0, 0].tolist() for batch in batches.take(count).as_numpy_iterator()]
+
+
+def test_batches_are_bytes_in_an_order_that_seed_and_epoch_decide():
+    data = datasets.batches(grey(), 3, seed=1)
+    assert data.element_spec.dtype.name == "uint8"
+    assert data.element_spec.shape == (3, 4, 4, 1)
+    first = numbers(data, 9)  # three epochs of three batches; one picture is left out of each
+    assert first == numbers(datasets.batches(grey(), 3, seed=1), 9)
+    assert first != numbers(datasets.batches(grey(), 3, seed=2), 9)
+    epochs = [sum(first[start : start + 3], []) for start in (0, 3, 6)]
+    assert all(len(set(epoch)) == 9 for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert numbers(data.skip(5), 4) == first[5:]  # what resumption rests on
+
+
+def test_batches_of_one_epoch_keep_the_stored_order():
+    data = datasets.batches(grey(), 4, repeat=False)
+    assert numbers(data, 99) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+def test_batches_carry_their_labels():
+    for pictures, labels in datasets.batches(grey(), 5, labels=True).take(4).as_numpy_iterator():
+        assert (pictures[:, 0, 0, 0] * 10 == labels).all()
+        assert labels.dtype == np.int64
+
+
+def test_workers_share_each_global_batch(monkeypatch):
+    whole = numbers(datasets.batches(grey(), 4, seed=3), 5)
+    halves = []
+    for index in range(2):
+        monkeypatch.setattr(datasets.runtime, "worker", lambda index=index: (index, 2))
+        halves.append(numbers(datasets.batches(grey(), 4, seed=3), 5))
+    assert [a + b for a, b in zip(*halves, strict=True)] == whole
+    with pytest.raises(ValueError, match="2 machines cannot share 5"):
+        datasets.batches(grey(), 5)
+
+
+@pytest.mark.parametrize("size", [0, 11])
+def test_batches_larger_than_the_set_are_refused(size):
+    with pytest.raises(ValueError, match=f"got {size}, but numbers has 10 pictures"):
+        datasets.batches(grey(), size)
+
+
+def test_batches_need_labels_and_one_size():
+    pictures = (np.zeros((4, 4, 3), np.uint8), np.zeros((5, 4, 3), np.uint8))
+    mixed = datasets.Dataset("mixed", "train", pictures)
+    with pytest.raises(ValueError, match="several sizes: use datasets.square first"):
+        datasets.batches(mixed, 1)
+    with pytest.raises(ValueError, match="mixed has no labels"):
+        datasets.batches(datasets.square(mixed, 4), 1, labels=True)
+
+
+def test_square_cuts_out_the_middle_and_resizes():
+    wide = np.zeros((4, 8, 3), np.uint8)
+    wide[:, 2:6] = 200
+    tall = np.full((9, 3, 3), 100, np.uint8)
+    data = datasets.square(datasets.Dataset("mixed", "test", (wide, tall)), 2)
+    assert data.images.shape == (2, 2, 2, 3) and data.images.dtype == np.uint8
+    assert (data.images[0] == 200).all() and (data.images[1] == 100).all()
+    assert (data.name, data.split) == ("mixed", "test")
+
+
+def test_square_changes_channels_and_leaves_what_fits():
+    data = grey()
+    assert datasets.square(data, 4) is data
+    colour = datasets.square(data, 4, 3)
+    assert colour.images.shape == (10, 4, 4, 3)
+    assert (colour.images == data.images).all()
+    assert (datasets.square(colour, 4, 1).images == data.images).all()
+    assert (colour.labels == data.labels).all()
+
+
+@pytest.mark.parametrize(("size", "channels"), [(0, 1), (4, 2), (4, 4)])
+def test_square_refuses(size, channels):
+    with pytest.raises(ValueError, match="expected size >= 1 and 1 or 3 channels"):
+        datasets.square(grey(), size, channels)

@@ -5,9 +5,10 @@ import math
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from imagegen_tf import datasets, metrics, noise
+from imagegen_tf import datasets, glyphs, metrics, noise
 
 PHOTO = datasets.photo("chelsea")[:100, :120]
 NOISY = noise.gaussian(PHOTO, 0.1, rng=0)
@@ -105,3 +106,32 @@ def test_report_refuses_rows_that_are_not_complete(runs, row):
     with pytest.raises(ValueError, match="at least one"):
         metrics.report("99_test", [], dataset="photos", seed=0)
     assert list(runs.iterdir()) == []
+
+
+def test_the_worse_the_pictures_the_larger_the_distances():
+    both, _ = glyphs.draw("01234", 1_200, rng=5)
+    floats = (both[600:] / 255).astype(np.float32)
+    extract = metrics.features(datasets.Dataset("digits", "train", both))
+    real, fair = extract(both[:600]), extract(both[600:])
+    rng = np.random.default_rng(0)
+    noisy = [
+        np.clip(floats + rng.normal(0, sigma, floats.shape), 0, 1) for sigma in (0.03, 0.1, 0.3)
+    ]
+    blurred = [ndimage.gaussian_filter(floats, (0, sigma, sigma, 0)) for sigma in (0.5, 1, 2)]
+    for worse in (noisy, blurred):
+        sets = [fair, *(extract(np.clip(one, 0, 1).astype(np.float32)) for one in worse)]
+        for distance in (metrics.frechet_distance, metrics.kernel_distance):
+            found = [distance(real, one) for one in sets]
+            assert found == sorted(found) and found[-1] > 10 * abs(found[0])
+        shares = [metrics.precision_recall(real, one) for one in sets]
+        assert min(shares[0]) > 0.6 and max(shares[-1]) < 0.2
+
+
+def test_missing_kinds_of_pictures_lower_the_recall_alone():
+    both, labels = glyphs.draw("01234", 2_000, rng=6)
+    found = metrics.features(datasets.Dataset("digits", "train", both))(both)
+    real, generated, kinds = found[:1_000], found[1_000:], labels[1_000:]
+    precision, recall = metrics.precision_recall(real, generated)
+    few_precision, few_recall = metrics.precision_recall(real, generated[kinds < 2])
+    assert few_recall < 0.45 < 0.7 < recall  # two kinds of five
+    assert few_precision > precision - 0.05

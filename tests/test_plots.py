@@ -95,3 +95,16 @@ def test_animate_makes_an_endless_gif():
 def test_input_that_makes_no_sense_is_refused_in_words(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_contact_sheet_lays_images_out_in_rows():
+    batch = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 3, 1), np.uint8)
+    sheet = plots.contact_sheet(batch, columns=2, gap=1)
+    assert sheet.shape == (8, 7, 1)
+    assert (sheet[:2, :3] == 0).all() and (sheet[:2, 4:] == 1).all() and (sheet[6:, :3] == 4).all()
+    assert (sheet[2] == 255).all() and (sheet[6:, 4:] == 255).all()
+    floats = plots.contact_sheet(np.zeros((1, 2, 2, 3)), columns=8)
+    assert floats.shape == (2, 2, 3)
+    for wrong, columns in ((batch[0], 2), (batch[:0], 2), (batch, 0)):
+        with pytest.raises(ValueError, match="expected"):
+            plots.contact_sheet(wrong, columns)

@@ -1,5 +1,6 @@
 """runtime: settings from outside, folders, quiet imports, set-up of devices."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,10 +9,11 @@ import pytest
 
 from imagegen_tf import runtime
 
+
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch):
     """Start every test without settings from outside."""
-    for name in ("IMAGEGEN_PROFILE", "IMAGEGEN_RUNS", "IMAGEGEN_DATA"):
+    for name in ("IMAGEGEN_PROFILE", "IMAGEGEN_RUNS", "IMAGEGEN_DATA", "TF_CONFIG"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -90,3 +92,113 @@ def test_write_leaves_nothing_half_written(tmp_path):
         runtime.write_text(path, "second \ud800")
     assert path.read_bytes() == b"first\n"
     assert list(path.parent.iterdir()) == [path]
+
+
+def cluster(*workers, kind="worker", index=0, chief=()):
+    """The text of a TF_CONFIG."""
+    machines = {"worker": list(workers)} | ({"chief": list(chief)} if chief else {})
+    return json.dumps({"cluster": machines, "task": {"type": kind, "index": index}})
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (None, (0, 1)),
+        (cluster("a:1"), (0, 1)),
+        (cluster("a:1", "b:1", index=1), (1, 2)),
+        (cluster("b:1", "c:1", chief=["a:1"], kind="chief"), (0, 3)),
+        (cluster("b:1", "c:1", chief=["a:1"], index=1), (2, 3)),
+    ],
+)
+def test_worker_counts_the_chief_first(monkeypatch, text, place):
+    if text:
+        monkeypatch.setenv("TF_CONFIG", text)
+    assert runtime.worker() == place
+
+
+@pytest.mark.parametrize("change", [{"kind": "ps"}, {"index": 2}, {"index": -1}])
+def test_worker_refuses_a_task_that_is_not_in_the_cluster(monkeypatch, change):
+    monkeypatch.setenv("TF_CONFIG", cluster("a:1", "b:1", **change))
+    with pytest.raises(ValueError, match="TF_CONFIG: expected a 'task'"):
+        runtime.worker()
+
+
+def test_only_the_chief_writes_to_the_runs_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("IMAGEGEN_RUNS", str(tmp_path))
+    monkeypatch.setenv("TF_CONFIG", cluster("a:1", "b:1", index=0))
+    assert runtime.runs_folder() == tmp_path
+    monkeypatch.setenv("TF_CONFIG", cluster("a:1", "b:1", index=1))
+    other = runtime.runs_folder()
+    assert other != tmp_path and other.is_dir() and other == runtime.runs_folder()
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5"])
+def test_cpu_replicas_is_a_whole_number(monkeypatch, text):
+    monkeypatch.setenv("IMAGEGEN_CPU_REPLICAS", text)
+    with pytest.raises(ValueError, match="IMAGEGEN_CPU_REPLICAS is .*, expected a whole number"):
+        runtime.cpu_replicas()
+
+
+SETUP = """
+import sys
+from imagegen_tf import runtime
+first = runtime.setup(seed=1, precision="mixed_bfloat16", profile="full")
+print(first.strategy.__class__.__name__, first.num_replicas, first.policy, first.is_chief)
+print(first.pick(quick=1, full=2), runtime.pick(quick=1, full=2))
+import keras
+print(keras.config.dtype_policy().name)
+drawn = [float(keras.random.normal(())) for _ in range(2)]
+assert runtime.setup(seed=1, precision="mixed_bfloat16") is first
+assert float(keras.random.normal(())) == drawn[0]
+try:
+    runtime.setup(seed=2)
+except RuntimeError as error:
+    print(error)
+"""
+
+
+def new_process(script, **settings):
+    """Run Python code in a process of its own; give what it printed and its error stream."""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONPATH": str(runtime.REPOSITORY)} | settings,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.splitlines(), done.stderr
+
+
+def test_setup_prepares_two_replicas_in_silence():
+    printed, errors = new_process(SETUP, IMAGEGEN_CPU_REPLICAS="2")
+    assert errors == ""
+    assert printed[:3] == ["MirroredStrategy 2 mixed_bfloat16 True", "2 2", "mixed_bfloat16"]
+    assert "setup was called before" in printed[3] and "restart the kernel" in printed[3]
+
+
+def test_setup_says_that_tensorflow_was_at_work_before():
+    script = (
+        "from imagegen_tf import runtime\nwith runtime.quiet(): import tensorflow as tf\n"
+        "tf.zeros(1)\nruntime.setup()"
+    )
+    _, errors = new_process(script, IMAGEGEN_CPU_REPLICAS="2")
+    assert errors.splitlines()[-1].startswith("RuntimeError: TensorFlow was at work before setup")
+
+
+def test_setup_refuses_another_backend(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    with pytest.raises(RuntimeError, match="Keras runs on jax, .* unset KERAS_BACKEND"):
+        runtime.setup()
+
+
+def test_setup_refuses_other_profiles():
+    with pytest.raises(ValueError, match="profile is 'fast', expected 'quick' or 'full'"):
+        runtime.setup(profile="fast")
+
+
+def test_a_file_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path):
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "a.txt"
+    with pytest.raises(OSError, match=r"a\.txt could not be written \((Not a directory|File exists)\)"):
+        runtime.write_text(path, "text")
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]

@@ -1,179 +1,37 @@
-"""Pixel operations on a 12-megapixel photo, and the start-up of the module.
+"""All benchmarks, each against a named baseline measured in the same run.
 
-Run by `make bench`. Each line alternates the course's function and its baseline, and reports the
-ratio of their median times (above 1: the course's is faster), with the lowest and highest ratio
-seen. Peak memory is what a call allocates at its worst, relative to its output. A missed bound ends
-with exit code 1.
+Run by `make bench`, or for a part by `python -m tests.benchmarks pixels`. A missed bound ends with
+exit code 1.
 """
 
 import json
-import subprocess
 import sys
-import time
-import tracemalloc
 
-import numpy as np
-from PIL import Image, ImageChops
-from skimage import util
+from imagegen_tf import runtime
+from tests.benchmarks import pixels, training
 
-from imagegen_tf import compositing, datasets, images, noise, runtime
-
-REPEATS = 5
-IMPORTS = """
-import sys, time
-start = time.perf_counter()
-import {modules}
-print(time.perf_counter() - start, "tensorflow" in sys.modules)
-"""
+PARTS = {"pixels": pixels.measure, "training": training.measure}
 
 
-def seconds(function):
-    """Time one call."""
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
-def compare(name, ours, baseline_name, baseline, bound=None):
-    """Alternate two functions and report the ratio of their times."""
-    ours(), baseline()
-    pairs = [(seconds(ours), seconds(baseline)) for _ in range(REPEATS)]
-    ratios = [theirs / own for own, theirs in pairs]
-    own, theirs = np.median(pairs, axis=0)
-    return {
-        "name": name,
-        "baseline": baseline_name,
-        "ratio": round(float(theirs / own), 2),
-        "lowest": round(min(ratios), 2),
-        "highest": round(max(ratios), 2),
-        "bound": bound,
-        "met": bound is None or bool(theirs / own >= bound),
-    }
-
-
-def peak_memory(name, function, bound=3.0):
-    """Report the peak of what a call allocates, relative to its output."""
-    tracemalloc.start()
-    result = function()
-    peak = tracemalloc.get_traced_memory()[1] / result.nbytes
-    tracemalloc.stop()
-    return {
-        "name": f"{name}: peak memory",
-        "baseline": "its output",
-        "ratio": round(peak, 2),
-        "bound": bound,
-        "met": peak <= bound,
-    }
-
-
-def import_time(modules):
-    """Give the seconds that an import takes in a fresh Python, the least of several."""
-    times = []
-    for _ in range(REPEATS):
-        command = [sys.executable, "-c", IMPORTS.format(modules=modules)]
-        answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-        assert answer[1] == "False", f"{modules} imports TensorFlow"
-        times.append(float(answer[0]))
-    return min(times)
-
-
-def plain_noise(image, sigma):
-    """Add normal noise as one would with NumPy alone, in float32."""
-    draw = np.random.default_rng(0).standard_normal(image.shape, dtype=np.float32)
-    return np.clip(image + np.float32(sigma) * draw, 0, 1)
-
-
-def plain_over(source, backdrop):
-    """Write the formula of `over` as one would at a first try."""
-    source_alpha, backdrop_alpha = source[..., 3:], backdrop[..., 3:]
-    alpha = source_alpha + backdrop_alpha * (1 - source_alpha)
-    colour = source[..., :3] * source_alpha
-    colour = colour + backdrop[..., :3] * backdrop_alpha * (1 - source_alpha)
-    return np.concatenate([colour / np.where(alpha == 0, 1, alpha), alpha], axis=-1)
-
-
-def measure():
-    """Run all benchmarks."""
-    photo = images.resize(datasets.photo("astronaut"), 3000, 4000)
-    alpha = noise.fractal((3000, 4000), 4, rng=0)
-    source = np.concatenate([photo, alpha], axis=2)
-    backdrop = np.concatenate([photo[:, ::-1], alpha[::-1]], axis=2)
-    source_bytes, backdrop_bytes = (
-        Image.fromarray(images.to_uint8(one)) for one in (source, backdrop)
-    )
-    photo_bytes, other_bytes = (
-        Image.fromarray(images.to_uint8(one[:, :, :3])) for one in (source, backdrop)
-    )
-    other = backdrop[:, :, :3].copy()
-
-    def pillow_over():
-        return Image.alpha_composite(backdrop_bytes, source_bytes)
-
-    yield compare(
-        "gaussian noise",
-        lambda: noise.gaussian(photo, 0.1, rng=0),
-        "skimage.util.random_noise",
-        lambda: util.random_noise(photo, "gaussian", var=0.01, rng=0),
-        bound=3,
-    )
-    yield compare(
-        "gaussian noise",
-        lambda: noise.gaussian(photo, 0.1, rng=0),
-        "NumPy's own normal draw, float32",
-        lambda: plain_noise(photo, 0.1),
-    )
-    yield compare(
-        "over, float32 RGBA",
-        lambda: compositing.over(source, backdrop),
-        "plain NumPy formula",
-        lambda: plain_over(source, backdrop),
-        bound=2,
-    )
-    yield compare(
-        "over, float32 RGBA",
-        lambda: compositing.over(source, backdrop),
-        "Pillow alpha_composite, uint8",
-        pillow_over,
-    )
-    yield compare(
-        "multiply, float32 RGB",
-        lambda: compositing.blend(photo, other, "multiply"),
-        "Pillow ImageChops.multiply, uint8",
-        lambda: ImageChops.multiply(photo_bytes, other_bytes),
-    )
-    yield compare(
-        "resize to a quarter, bicubic",
-        lambda: images.resize(photo, 750, 1000),
-        "Pillow resize, uint8",
-        lambda: photo_bytes.resize((1000, 750), Image.Resampling.BICUBIC),
-    )
-    yield peak_memory("gaussian noise", lambda: noise.gaussian(photo, 0.1, rng=0))
-    yield peak_memory("over", lambda: compositing.over(source, backdrop))
-    yield peak_memory("multiply", lambda: compositing.blend(photo, other, "multiply"))
-    ours = import_time("imagegen_tf, imagegen_tf.compositing")
-    needed = import_time("numpy, PIL.Image, PIL.ImageOps, scipy.ndimage")
-    yield {
-        "name": "import imagegen_tf, imagegen_tf.compositing",
-        "baseline": "NumPy, Pillow and scipy.ndimage alone",
-        "ratio": round(ours / needed, 2),
-        "bound": 1.5,
-        "met": ours <= 1.5 * needed,
-    }
-
-
-def main():
+def main(names):
     """Print the table as it grows, and keep it as JSON."""
+    unknown = set(names) - set(PARTS)
+    if unknown:
+        sys.exit(f"unknown: {', '.join(unknown)}; expected some of {', '.join(PARTS)}")
     rows = []
-    for row in measure():
-        rows.append(row)
-        spread = f" ({row['lowest']} to {row['highest']})" if "lowest" in row else ""
-        bound = "" if row["bound"] is None else f"bound {row['bound']:g}"
-        verdict = "" if row["met"] else "  MISSED"
-        measured = f"{row['name']:44} {row['ratio']:6.2f} x {row['baseline']:38}"
-        print(f"{measured}{spread:18}{bound}{verdict}", flush=True)
+    for name in names or PARTS:
+        for row in PARTS[name]():
+            rows.append(row)
+            spread = f" ({row['lowest']} to {row['highest']})" if "lowest" in row else ""
+            bound = "" if row["bound"] is None else f"bound {row['bound']:g}"
+            verdict = "" if row["met"] else "  MISSED"
+            measured = f"{row['name']:44} {row['ratio']:7.3g} x {row['baseline']:44}"
+            print(f"{measured}{spread:18}{bound}{verdict}", flush=True)
+            if "note" in row:
+                print(f"    {row['note']}", flush=True)
     runtime.write_text(runtime.runs_folder() / "benchmarks.json", json.dumps(rows, indent=2) + "\n")
     return 0 if all(row["met"] for row in rows) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
