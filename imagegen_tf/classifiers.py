@@ -14,8 +14,9 @@ from imagegen_tf import images, runtime, weights
 SHIPPED = {"digits": (28, 28, 1), "letters": (28, 28, 1)}
 FEWEST = 20  # pictures
 BATCH = 128  # pictures
-STEPS = 2_400
+STEPS = 1_800
 RATE = 3e-3  # of Adam, at the start
+DIMENSIONS = 64  # of the features
 TURNS = 4  # quarter turns, the classes of a set without labels
 RECIPE = 1  # count up when the network or its training changes: kept networks are trained again
 
@@ -49,7 +50,8 @@ def features(dataset):
     def function(pictures):
         pictures = np.asarray(pictures)
         if pictures.ndim != 4 or pictures.shape[1:] != shape:
-            raise ValueError(f"images: expected shape (number, *{shape}), got {pictures.shape}")
+            wanted = ", ".join(str(size) for size in shape)
+            raise ValueError(f"images: expected shape (number, {wanted}), got {pictures.shape}")
         parts = [
             extract(_floats(pictures[start : start + at_once])).numpy()
             for start in range(0, max(1, len(pictures)), at_once)
@@ -81,7 +83,7 @@ def network(dataset):
             return kept
         except Exception as error:  # Keras raises many kinds for a damaged file
             print(f"{file.name} is damaged ({type(error).__name__}) and is made again.")
-    trained = train(dataset)
+    trained = train(dataset, steps=STEPS)
     weights.save(trained, file)
     return trained
 
@@ -141,7 +143,12 @@ def _extractor(network):
 
     inner = keras.Model(network.input, network.get_layer("features").output)
     batch = tf.TensorSpec((None, *network.input.shape[1:]), tf.float32)
-    return tf.function(lambda pictures: inner(pictures, training=False), input_signature=[batch])
+
+    @tf.function(input_signature=[batch], autograph=False)
+    def extract(pictures):
+        return inner(pictures, training=False)
+
+    return extract
 
 
 def _floats(pictures):
@@ -153,47 +160,29 @@ def _floats(pictures):
     return images.check_range(pictures, "images") if pictures.size else pictures
 
 
-def _build(height, width, channels, classes):
+def _build(height, width, channels, classes, momentum):
     """Build the classifier: a first layer that leaves about 16 x 16 cells, then three more."""
     import keras
-    from keras import layers
+    from keras import initializers, layers
 
-    seeds = iter(range(100))
-    # Layers are float32 whatever the policy is, and draw from no generator of the chapter's.
+    # Float32 whatever the policy is, and drawing from no generator of the chapter's.
+    def options(seed):
+        return {"kernel_initializer": initializers.HeNormal(seed), "dtype": "float32"}
 
-    def block(x, filters, kernel, stride=1):
-        x = layers.Conv2D(
-            filters,
-            kernel,
-            stride,
-            padding="same",
-            use_bias=False,
-            kernel_initializer=keras.initializers.HeNormal(next(seeds)),
-            dtype="float32",
-        )(x)
-        x = layers.BatchNormalization(momentum=0.98, dtype="float32")(x)
-        return layers.ReLU(dtype="float32")(x)
-
-    stride = max(1, round(min(height, width) / 16))
+    stride = max(1, round((height * width) ** 0.5 / 16))
     inputs = keras.Input((None, None, channels), dtype="float32")
     x = layers.Rescaling(2.0, -1.0, dtype="float32")(inputs)
-    x = block(x, 32, 2 * stride + 1, stride)
-    x = block(x, 48, 3)
-    x = layers.MaxPooling2D(padding="same", dtype="float32")(x)
-    x = block(x, 96, 3)
+    for seed, (filters, kernel, step) in enumerate([(32, 2 * stride + 1, stride), (64, 3, 2)]):
+        conv = layers.Conv2D(filters, kernel, step, "same", activation="relu", **options(seed))
+        x = conv(x)
+    x = layers.Conv2D(96, 3, padding="same", use_bias=False, **options(2))(x)
+    x = layers.BatchNormalization(momentum=momentum, dtype="float32")(x)
+    x = layers.ReLU(dtype="float32")(x)
     x = layers.GlobalAveragePooling2D(dtype="float32")(x)
-    x = layers.Dense(
-        64,
-        use_bias=False,
-        kernel_initializer=keras.initializers.HeNormal(next(seeds)),
-        dtype="float32",
-    )(x)
-    x = layers.BatchNormalization(momentum=0.98, dtype="float32")(x)
+    x = layers.Dense(DIMENSIONS, use_bias=False, **options(3))(x)
+    x = layers.BatchNormalization(momentum=momentum, dtype="float32")(x)
     x = layers.ReLU(name="features", dtype="float32")(x)
-    x = layers.Dense(
-        classes, kernel_initializer=keras.initializers.GlorotUniform(next(seeds)), dtype="float32"
-    )(x)
-    return keras.Model(inputs, x)
+    return keras.Model(inputs, layers.Dense(classes, **options(4))(x))
 
 
 def _train(dataset, steps):
@@ -204,13 +193,14 @@ def _train(dataset, steps):
 
     pictures, rng = dataset.images, np.random.default_rng(0)
     labels, classes = _labels(dataset)
-    network = _build(*pictures.shape[1:], classes)
     # A small set is seen at most 60 times.
     steps = min(steps, max(100, 60 * len(pictures) // BATCH))
+    # The running means must have forgotten their start when a short training ends.
+    network = _build(*pictures.shape[1:], classes, momentum=min(0.98, max(0.5, 1 - 5 / steps)))
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(RATE, steps))
     optimizer.build(network.trainable_variables)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def step(batch, truth):
         with tf.GradientTape() as tape:
             logits = network(batch, training=True)
@@ -220,12 +210,10 @@ def _train(dataset, steps):
         optimizer.apply(tape.gradient(loss, variables), variables)
 
     print(f"Learning the features of {dataset.name}, once", end="", flush=True)
-    order = rng.permutation(len(pictures))
-    start = time.perf_counter()
+    rounds = 1 + steps * BATCH // len(pictures)
+    order = np.concatenate([rng.permutation(len(pictures)) for _ in range(rounds)])
     for number in range(steps):
-        if len(order) < min(BATCH, len(pictures)):
-            order = np.append(order, rng.permutation(len(pictures)))
-        index, order = order[:BATCH], order[BATCH:]
+        index = order[number * BATCH : (number + 1) * BATCH]
         batch = pictures[index]
         truth = labels[index] if labels is not None else None
         if labels is None:

@@ -1,10 +1,8 @@
 """Networks on disk: how chapters save theirs, and the small trained ones that the course ships."""
 
 import hashlib
-import os
 import random
 import threading
-import uuid
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +23,7 @@ def save(network, path):
     Raises:
         TypeError: another kind of network, or one with a Lambda layer, which could not be loaded.
         ValueError: another ending than .keras.
-        OSError: the disk is full, the folder read-only ...; nothing is left behind.
+        OSError: as in runtime.beside.
     Taught in: notebooks/04_dcgan.ipynb
     """
     path = Path(path)
@@ -35,22 +33,14 @@ def save(network, path):
         kind = type(network).__name__
         raise TypeError(f"expected a Sequential or functional network, got {kind}")
     config, values = _in_float32(network.get_config()), network.get_weights()
-    beside = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.keras")  # Keras wants this ending
 
-    def write():
+    def write(file):
         copy = type(network).from_config(config)
         copy.set_weights([_in_float32(value) for value in values])
-        copy.save(beside)
+        copy.save(file)
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        apart(write)
-        os.replace(beside, path)
-    except OSError as error:
-        raise OSError(error.errno, f"not saved: {error.strerror or error}", str(path)) from error
-    finally:
-        if path.parent.is_dir():
-            beside.unlink(missing_ok=True)
+    with runtime.beside(path) as temporary:
+        apart(write, temporary)
 
 
 def _in_float32(part):
@@ -103,7 +93,7 @@ def path(name):
     """Find a shipped network and check that its file is whole.
 
     Args:
-        name: as in data/weights/SHA256SUMS, without the ending .keras.
+        name: as in data/weights/SHA256SUMS, without the ending .keras: "04_dcgan/generator".
     Returns:
         Absolute pathlib.Path.
     Raises:
@@ -114,11 +104,12 @@ def path(name):
         'features_digits.keras'
     """
     sums, file = _sums(), FOLDER / f"{name}.keras"
-    if file.name not in sums or not file.is_file():
-        known = ", ".join(Path(one).stem for one in sorted(sums) if (FOLDER / one).is_file())
+    if f"{name}.keras" not in sums or not file.is_file():
+        there = [one for one in sorted(sums) if (FOLDER / one).is_file()]
+        known = ", ".join(one.removesuffix(".keras") for one in there)
         raise FileNotFoundError(f"{file}: no such shipped network; there are: {known or 'none'}")
     found = hashlib.sha256(file.read_bytes()).hexdigest()
-    if found != sums[file.name]:
+    if found != sums[f"{name}.keras"]:
         raise ValueError(f"{file} is damaged (hash {found[:12]}); get it again with git checkout")
     return file
 
@@ -150,7 +141,7 @@ def keep(name, network):
     """
     file = FOLDER / f"{name}.keras"
     save(network, file)
-    sums = _sums() | {file.name: hashlib.sha256(file.read_bytes()).hexdigest()}
+    sums = _sums() | {f"{name}.keras": hashlib.sha256(file.read_bytes()).hexdigest()}
     lines = [f"{value}  {one}\n" for one, value in sorted(sums.items())]
     runtime.write_text(FOLDER / "SHA256SUMS", "".join(lines))
 
