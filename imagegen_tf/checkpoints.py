@@ -33,7 +33,7 @@ def load(path):
         ValueError: the file is damaged; the zip format's checksums tell.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as content, np.load(content, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError:
         return None

@@ -240,6 +240,7 @@ def _devices(precision):
     """Set the devices up; return the strategy and the name of the precision."""
     import tensorflow as tf
 
+    tf.get_logger().setLevel("ERROR")  # a chapter traces many steps; TensorFlow warns of that
     gpus = tf.config.list_physical_devices("GPU")
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     choice = hardware.choose(

@@ -78,6 +78,8 @@ class Session(keras.callbacks.Callback):
         """Record the losses since the last time."""
         step = int(self.trained.step.numpy())
         recent, self.trained.recent[:] = list(self.trained.recent), []
+        if not recent:
+            raise ValueError(f"the data ended after {step} of {self.target} steps")
         losses = {
             name: float(np.mean([np.asarray(one[name]) for one in recent])) for name in recent[0]
         }

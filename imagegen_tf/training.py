@@ -236,8 +236,8 @@ class DistributedModel(keras.Model):
         @tf.function
         def one_step(batch):
             losses = step(self.step.value, batch)
-            self.step.assign_add(1)
             self._move_averages()
+            self.step.assign_add(1)
             return losses
 
         def train(iterator):
@@ -323,8 +323,6 @@ def fit(
                 shuffle=False,
                 callbacks=[session, *callbacks],
             )
-            if int(model.step.numpy()) == step:
-                raise ValueError(f"the data ended after {step} of {session.target} steps")
     except KeyboardInterrupt:
         session.save()
         session.board.close(f"stopped after step {int(model.step.numpy()):,}; run again to go on")
