@@ -111,9 +111,9 @@ class Board:
 class TensorBoard:
     """Writes losses and samples for TensorBoard, where it is installed."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, is_wanted):
         self.writer = None
-        if importlib.util.find_spec("tensorboard"):
+        if is_wanted and importlib.util.find_spec("tensorboard"):
             import tensorflow as tf
 
             self.tf = tf

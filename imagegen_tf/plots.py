@@ -1,4 +1,4 @@
-"""Figures: grids of images, comparisons with a zoomed crop, curves, histograms, animations.
+"""Figures: grids of images, a zoomed crop, curves, histograms, animations, walks through latents.
 
 Every figure carries a text alternative, for those who cannot see it: what it shows, not how it
 looks. A cell shows a figure by ending in it. Colours are Okabe and Ito's, which colour-blind eyes
@@ -6,8 +6,12 @@ tell apart. Importing this module sets matplotlib's style, so that drawings of o
 the others.
 """
 
+import base64
+import functools
+import html
 import io
 import itertools
+import os
 
 import matplotlib
 import numpy as np
@@ -329,3 +333,67 @@ def animate(frames, *, alt, frames_per_second=8.0):
             loop=0,
         )
         return Picture(data=file.getvalue(), format="gif", alt=alt)
+
+
+def traverse(decode, centre, *, alt, axes=range(6), span=2.5, columns=9, interactive=None):
+    """Walk along single axes of a latent space: one row of pictures for each axis.
+
+    In an open notebook there are sliders above the figure too, and the picture that they set.
+
+    Args:
+        decode: function of latents (number, latent size) that gives a batch of images.
+        centre: latent (latent size,) where all walks cross.
+        alt: text alternative: what the figure shows, in a sentence.
+        axes: numbers of the axes, at least one.
+        span: every walk goes from -span to span; > 0.
+        columns: pictures in a row, >= 2.
+        interactive: whether to add sliders; by default where a Jupyter server runs this kernel.
+    Returns:
+        A figure.
+    Raises:
+        ValueError: an axis that the centre does not have, span or columns too small, no alt.
+    Taught in: notebooks/05_vae.ipynb
+    """
+    centre, axes = np.array(centre, np.float32), list(axes)
+    if centre.ndim != 1 or not axes or not set(axes) <= set(range(centre.size)):
+        raise ValueError(f"axes: got {axes} for a centre of shape {centre.shape}")
+    if not span > 0 or columns < 2:
+        raise ValueError(f"expected span > 0 and columns >= 2, got {span} and {columns}")
+    values = np.linspace(-span, span, columns, dtype=np.float32)
+    latents = np.tile(centre, (len(axes), columns, 1))
+    latents[np.arange(len(axes)), :, axes] = values
+    sheet = contact_sheet(decode(latents.reshape(-1, centre.size)), columns)
+    drawing, place = figure(alt=alt, width=8.8, height=0.4 + 8 * len(sheet) / sheet.shape[1])
+    draw(place, sheet).set_extent((0, columns, len(axes), 0))
+    place.set_axis_on()
+    place.set_frame_on(False)
+    place.grid(visible=False)
+    place.tick_params(length=0)
+    place.set_xticks(np.arange(columns) + 0.5, [f"{value:+.1f}" for value in values])
+    place.set_yticks(np.arange(len(axes)) + 0.5, [f"latent {axis}" for axis in axes])
+    # Jupyter's server sets this name; what executes notebooks without a person does not.
+    if "JPY_SESSION_NAME" in os.environ if interactive is None else interactive:
+        from IPython.display import display
+
+        display(_sliders(decode, centre, axes, span, alt))
+    return drawing
+
+
+def _sliders(decode, centre, axes, span, alt):
+    """Make one slider for each axis, and the picture that they set."""
+    import ipywidgets
+
+    picture = ipywidgets.HTML()
+    slider = functools.partial(ipywidgets.FloatSlider, min=-span, max=span, step=span / 25)
+    sliders = [slider(float(centre[axis]), description=f"latent {axis}") for axis in axes]
+
+    def redraw(change=None):
+        centre[axes] = [slider.value for slider in sliders]
+        shown = grid(decode(centre[None]), alt=alt, width=2.5).encode("png")
+        source = f"data:image/png;base64,{base64.b64encode(shown).decode()}"
+        picture.value = f'<img src="{source}" alt="{html.escape(alt)}">'
+
+    for slider in sliders:
+        slider.observe(redraw, "value")
+    redraw()
+    return ipywidgets.HBox([ipywidgets.VBox(sliders), picture])

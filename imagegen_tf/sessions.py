@@ -57,9 +57,7 @@ class Session(keras.callbacks.Callback):
         self.history = journal.History()
         self.first = int(model.step.numpy())
         self.target = self.first + steps
-        run_dir = Path(run_dir)
-        self.path = run_dir / "checkpoint.npz"
-        self.tensorboard = journal.TensorBoard(run_dir / "tensorboard")
+        self.path = Path(run_dir) / "checkpoint.npz"
         self.is_chief = runtime.worker()[0] == 0
 
     def begin(self, data):
@@ -68,6 +66,7 @@ class Session(keras.callbacks.Callback):
         if not self._resume():
             self.save()
         self.trained.recent.clear()
+        self.tensorboard = journal.TensorBoard(self.path.parent / "tensorboard", self.is_chief)
         self.board = journal.Board(self.target, self.history)
         if self.samples and not self.history.samples:
             self._sample(self.first)

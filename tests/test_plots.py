@@ -11,6 +11,16 @@ from imagegen_tf import plots
 RGB = np.random.default_rng(0).random((20, 30, 3), dtype=np.float32)
 RGBA = np.random.default_rng(1).random((20, 30, 4), dtype=np.float32)
 GREY = RGB[:, :, :1]
+
+
+def shade(latents):
+    """A decoder: the first latent is the brightness, the third is that of the left half."""
+    pictures = np.zeros((len(latents), 6, 8, 1), np.float32)
+    pictures += latents[:, 0].reshape(-1, 1, 1, 1) / 10 + 0.5
+    pictures[:, :, :4] += latents[:, 2].reshape(-1, 1, 1, 1) / 10
+    return pictures
+
+
 FIGURES = {
     "grid": lambda alt: plots.grid({"a": RGB, "b": GREY, "c": RGBA, "d": RGB[:, :, 0]}, alt=alt),
     "rows": lambda alt: plots.grid([RGB] * 7, alt=alt, columns=3),
@@ -20,6 +30,7 @@ FIGURES = {
     ),
     "histogram": lambda alt: plots.histogram({"a": RGB, "b": GREY}, alt=alt),
     "figure": lambda alt: plots.figure(2, 2, alt=alt)[0],
+    "traverse": lambda alt: plots.traverse(shade, [0, 0, 1], axes=[0, 2], alt=alt),
 }
 
 
@@ -90,6 +101,11 @@ def test_animate_makes_an_endless_gif():
         (lambda: plots.animate([RGB], alt=""), "alt"),
         (lambda: plots.animate([RGB], alt="x", frames_per_second=0), "frames_per_second"),
         (lambda: plots.grid([RGB], alt="x", columns=0), "columns"),
+        (lambda: plots.traverse(shade, [0, 0, 0], axes=[3], alt="x"), "axes"),
+        (lambda: plots.traverse(shade, [0, 0, 0], axes=[], alt="x"), "axes"),
+        (lambda: plots.traverse(shade, [[0, 0, 0]], axes=[0], alt="x"), "axes"),
+        (lambda: plots.traverse(shade, [0, 0, 0], axes=[0], span=0, alt="x"), "span"),
+        (lambda: plots.traverse(shade, [0, 0, 0], axes=[0], columns=1, alt="x"), "columns"),
     ],
 )
 def test_input_that_makes_no_sense_is_refused_in_words(call, words):
@@ -108,3 +124,49 @@ def test_contact_sheet_lays_images_out_in_rows():
     for wrong, columns in ((batch[0], 2), (batch[:0], 2), (batch, 0)):
         with pytest.raises(ValueError, match="expected"):
             plots.contact_sheet(wrong, columns)
+
+
+def test_traverse_draws_a_row_for_each_axis():
+    seen = []
+    drawing = plots.traverse(
+        lambda latents: seen.append(latents) or shade(latents),
+        [0.5, 2, 0],
+        axes=[2, 0],
+        span=2,
+        columns=5,
+        alt="x",
+    )
+    (latents,) = seen
+    np.testing.assert_allclose(latents[:5], [[0.5, 2, v] for v in (-2, -1, 0, 1, 2)])
+    np.testing.assert_allclose(latents[5:], [[v, 2, 0] for v in (-2, -1, 0, 1, 2)])
+    (axes,) = drawing.axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["latent 2", "latent 0"]
+    assert [tick.get_text() for tick in axes.get_xticklabels()][0] == "-2.0"
+
+
+@pytest.mark.parametrize(
+    ("server", "interactive", "expected"),
+    [(None, None, 0), ("a.ipynb", None, 1), ("a.ipynb", False, 0), (None, True, 1)],
+)
+def test_traverse_has_sliders_where_a_person_can_move_them(
+    monkeypatch, server, interactive, expected
+):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    if server:
+        monkeypatch.setenv("JPY_SESSION_NAME", server)
+    plots.traverse(shade, [0, 0, 0], axes=[0, 2], alt="x", interactive=interactive)
+    assert len(shown) == expected
+
+
+def test_moving_a_slider_changes_the_picture():
+    centre = np.zeros(3, np.float32)
+    box = plots._sliders(shade, centre.copy(), [0, 2], 2.5, 'a "half" & half')
+    column, picture = box.children
+    before = picture.value
+    assert 'alt="a &quot;half&quot; &amp; half"' in before
+    column.children[1].value = 2.0
+    assert picture.value != before
+    column.children[1].value = 0.0
+    assert picture.value == before

@@ -199,6 +199,8 @@ def test_setup_refuses_other_profiles():
 def test_a_file_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path):
     (tmp_path / "file").write_text("")
     path = tmp_path / "file" / "a.txt"
-    with pytest.raises(OSError, match=r"a\.txt could not be written \((Not a directory|File exists)\)"):
+    with pytest.raises(
+        OSError, match=r"a\.txt could not be written \((Not a directory|File exists)\)"
+    ):
         runtime.write_text(path, "text")
     assert [one.name for one in tmp_path.iterdir()] == ["file"]

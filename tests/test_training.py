@@ -294,12 +294,13 @@ training.fit(small_gan.build(run.strategy), data, 5, sys.argv[2])
 def test_a_full_disk_and_a_read_only_folder_are_named(tmp_path, options):
     if not shutil.which("unshare"):
         return  # only Linux can mount a small disk for a test
-    code = 'mount -t tmpfs -o "$0" none "$1" && exec "$2" -c "$3" "$4" "$1/run"'
+    code = (
+        'mount -t tmpfs -o "$0" none "$1" && "$2" -c "$3" "$4" "$1/run"; '
+        'status=$?; ls -A "$1/run" 2>/dev/null; exit $status'
+    )
     command = ["unshare", "--map-root-user", "--mount", "sh", "-c", code, options, str(tmp_path)]
     command += [sys.executable, FULL_DISK, str(SCRIPT.parent)]
     environment = os.environ | {"PYTHONPATH": str(runtime.REPOSITORY)}
-    script = code + '; status=$?; ls -A "$1/run" 2>/dev/null; exit $status'
-    command[5] = script.replace("&& exec", "&&")
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     reason = {"size=16k": "No space left on device", "ro": "Read-only file system"}[options]
     assert done.returncode == 1
