@@ -1,6 +1,7 @@
 """A GAN so small that tests train it in a second, and what a process of its own does with it.
 
-As a script: python small_gan.py JOB OUTPUT [ARGUMENT], under the settings of its environment.
+As a script: python small_gan.py JOB OUTPUT [ARGUMENTS], under the settings of its environment.
+The models of chapters 04 and 05 come from their notebooks.
 """
 
 import json
@@ -13,6 +14,7 @@ import numpy as np
 from imagegen_tf import datasets, glyphs, runtime
 
 LATENT, BATCH = 10, 64
+POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 def pictures(count=640):
@@ -88,6 +90,16 @@ def build(strategy, *, seed=3, rate=0.01, adam=False, average=None, spoil=None):
     return model
 
 
+def chapters_model(chapter, strategy):
+    """The model that a chapter teaches, on grey pictures of 28 x 28."""
+    import notebook_cells
+
+    cells = notebook_cells.load(chapter)
+    if chapter == "04":
+        return cells.build_gan(strategy, 64, 28, 1, seed=3)
+    return cells.build_vae(strategy, 28, 1, 16, steps=200, seed=3)
+
+
 def values(model):
     """All variables of a model as arrays."""
     return {f"{i:03}": variable.numpy() for i, variable in enumerate(model.state())}
@@ -99,7 +111,7 @@ def job_precisions(run, output):
 
     from imagegen_tf import training
 
-    for policy in ("float32", "mixed_bfloat16", "mixed_float16"):
+    for policy in POLICIES:
         keras.config.set_dtype_policy(policy)
         model = build(run.strategy, average={"generator": 0.9})
         data = datasets.batches(pictures(), BATCH, seed=1)
@@ -108,6 +120,15 @@ def job_precisions(run, output):
         losses = {name: history.losses[name] for name in ("discriminator", "generator")}
         with open(f"{output}-{policy}.json", "w") as file:
             json.dump(losses, file)
+    keras.config.set_dtype_policy("float32")
+    for chapter in ("04", "05"):
+        model = chapters_model(chapter, run.strategy)
+        with run.strategy.scope():
+            # The VAE's loss is a sum over 784 pixels, the GAN's a single number.
+            rate = {"04": 1e-3, "05": 1e-5}[chapter]
+            model.compile({name: keras.optimizers.SGD(rate) for name in model.optimizers})
+        training.fit(model, datasets.batches(pictures(), BATCH, seed=1), 20, f"{output}-run")
+        np.savez(f"{output}-{chapter}.npz", **values(model))
 
 
 def job_overflow(run, output):
@@ -141,7 +162,7 @@ def job_overflow(run, output):
         json.dump(scales, file)
 
 
-def job_train(run, output, steps=60):
+def job_train(run, output, steps, chapter=None):
     """Train with frequent checkpoints, saying each step; keep the weights."""
     import keras
 
@@ -153,7 +174,10 @@ def job_train(run, output, steps=60):
             with open(f"{output}-steps-{runtime.worker()[0]}", "a") as file:
                 file.write(".")
 
-    model = build(run.strategy, adam=True, rate=1e-3, average={"generator": 0.9})
+    if chapter:
+        model = chapters_model(chapter, run.strategy)
+    else:
+        model = build(run.strategy, adam=True, rate=1e-3, average={"generator": 0.9})
     data = datasets.batches(pictures(), BATCH, seed=1)
     samples = lambda: np.zeros((2, 8, 8, 1))  # noqa: E731
     folder = os.environ.get("RUN_DIR", f"{output}-run")
