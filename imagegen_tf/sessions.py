@@ -120,6 +120,12 @@ class Session(keras.callbacks.Callback):
         if self.is_chief:
             self.path.unlink(missing_ok=True)
 
+    def abandon(self):
+        """Leave no checkpoint behind if not one step was taken."""
+        self.board.close(f"failed after step {int(self.trained.step.numpy()):,}")
+        if self.is_chief and int(self.trained.step.numpy()) == self.first:
+            self.path.unlink(missing_ok=True)
+
     def _fingerprint(self):
         """Say what must be equal for a checkpoint to be used."""
         model = self.trained

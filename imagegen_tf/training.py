@@ -327,8 +327,9 @@ def fit(
         session.save()
         session.board.close(f"stopped after step {int(model.step.numpy()):,}; run again to go on")
         raise
-    except tf.errors.OpError as error:
-        if runtime.worker()[1] == 1:
+    except Exception as error:
+        session.abandon()
+        if not isinstance(error, tf.errors.OpError) or runtime.worker()[1] == 1:
             raise
         raise RuntimeError(
             "Another machine stopped, or cannot be reached any more. Start all of them again: "

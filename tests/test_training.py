@@ -467,6 +467,7 @@ def wrong_loss(kind):
 def test_wrong_losses_are_refused(tmp_path, kind, message):
     with pytest.raises(ValueError, match=message):
         training.fit(build(spoil=wrong_loss(kind)), batches(), 1, tmp_path)
+    assert not (tmp_path / "checkpoint.npz").exists()
 
 
 def test_compile_refuses_what_would_go_wrong():
