@@ -23,5 +23,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "runtime",
         "training",
         "weights",
+        "widgets",
     ],
 )

@@ -74,11 +74,11 @@ def network(dataset):
     """
     _check(dataset)
     if SHIPPED.get(dataset.name) == dataset.images.shape[1:]:
-        return weights.apart(weights.load, f"features_{dataset.name}")
+        return weights.load(f"features_{dataset.name}")
     file = _kept(dataset)
     if file.is_file():
         try:
-            kept = weights.apart(_load, file)
+            kept = weights.read(file)
             kept.get_layer("features")
             return kept
         except Exception as error:  # Keras raises many kinds for a damaged file
@@ -110,7 +110,10 @@ def _check(dataset):
             f"features: expected the train split of {dataset.name}, got {dataset.split}"
         )
     if not isinstance(dataset.images, np.ndarray):
-        raise ValueError(f"features: {dataset.name} has images of several sizes; use one size")
+        raise ValueError(
+            f"features: {dataset.name} has images of several sizes; make "
+            "them one with datasets.square"
+        )
     if len(dataset.images) < FEWEST:
         count = len(dataset.images)
         raise ValueError(f"features: expected at least {FEWEST} images, got {count}")
@@ -127,13 +130,6 @@ def _kept(dataset):
     shape = "x".join(str(size) for size in dataset.images.shape[1:])
     file = f"{name}-{shape}-{content.hexdigest()[:12]}.keras"
     return runtime.runs_folder() / "features" / file
-
-
-def _load(file):
-    """Load a network that was kept."""
-    with runtime.quiet():
-        import keras
-    return keras.saving.load_model(file)
 
 
 def _extractor(network):

@@ -63,7 +63,7 @@ def kernel_distance(features_a, features_b, *, subsets=50, subset_size=1_000, rn
         ValueError: as frechet_distance; subsets below 1, subset_size below 2.
     References:
         Binkowski et al., 2018, Demystifying MMD GANs, section 4, arXiv:1801.01401
-    Taught in: notebooks/04_dcgan.ipynb
+    Taught in: notebooks/12_evaluation.ipynb
     """
     a, b = _checked(features_a, features_b)
     if subsets < 1 or subset_size < 2:

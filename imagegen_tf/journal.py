@@ -12,12 +12,14 @@ from tqdm import tqdm
 from imagegen_tf import images, plots
 
 SECONDS_BETWEEN_UPDATES = 0.4
+ROUNDING = 0.01  # by which samples may leave [0, 1]: half precision rounds by as much
 
 
 @dataclass
 class History:
     """What a training recorded.
 
+    first: the step at which this training began; above 0 if the model was trained before.
     steps: the number of steps done at each record.
     losses: dict of name to a list, each the mean since the record before.
     samples: dict of step to uint8 images (number, height, width, channels).
@@ -25,6 +27,7 @@ class History:
     global_batch_size: images per step.
     """
 
+    first: int = 0
     steps: list = field(default_factory=list)
     losses: dict = field(default_factory=dict)
     samples: dict = field(default_factory=dict)
@@ -34,7 +37,9 @@ class History:
     @property
     def images_per_second(self):
         """Images trained on per second, all replicas together."""
-        return self.steps[-1] * self.global_batch_size / self.seconds if self.seconds else 0.0
+        if not self.seconds:
+            return 0.0
+        return (self.steps[-1] - self.first) * self.global_batch_size / self.seconds
 
     def curves(self, *, alt, **settings):
         """Draw the losses over the steps.
@@ -58,7 +63,8 @@ class Board:
 
     def __init__(self, steps, history):
         self.steps, self.history = steps, history
-        self.started, self.first = time.monotonic(), history.steps[-1] if history.steps else 0
+        self.started = time.monotonic()
+        self.first = history.steps[-1] if history.steps else history.first
         self.updated = 0.0
         self.line = self.picture = self.bar = None
         if _in_notebook():
@@ -68,10 +74,10 @@ class Board:
         else:
             self.bar = tqdm(total=steps, initial=self.first, unit="step", disable=None, leave=False)
 
-    def update(self, force=False):
+    def update(self):
         """Show the latest record, not more often than one can read."""
         now = time.monotonic()
-        if not self.history.steps or (now - self.updated < SECONDS_BETWEEN_UPDATES and not force):
+        if now - self.updated < SECONDS_BETWEEN_UPDATES:
             return
         self.updated = now
         step = self.history.steps[-1]
@@ -162,14 +168,19 @@ def _clock(seconds):
 
 
 def as_bytes(samples):
-    """Turn samples into uint8, checking their range.
+    """Turn samples into uint8.
 
     Args:
         samples: float (number, height, width, channels), values in [0, 1], or uint8.
     Returns:
         uint8, same shape.
+    Raises:
+        ValueError: values clearly outside [0, 1], such as those of a network that gives [-1, 1].
     """
     samples = np.asarray(samples)
     if samples.dtype == np.uint8:
         return samples
-    return np.stack([images.to_uint8(np.clip(one, 0, 1).astype(np.float32)) for one in samples])
+    low, high = float(samples.min()), float(samples.max())
+    if not (low >= -ROUNDING and high <= 1 + ROUNDING):
+        raise ValueError(f"samples: expected values in [0, 1], got {low:.3g} to {high:.3g}")
+    return np.rint(samples.clip(0, 1) * 255).astype(np.uint8)

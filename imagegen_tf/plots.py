@@ -6,12 +6,8 @@ tell apart. Importing this module sets matplotlib's style, so that drawings of o
 the others.
 """
 
-import base64
-import functools
-import html
 import io
 import itertools
-import os
 
 import matplotlib
 import numpy as np
@@ -20,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from imagegen_tf import images
+from imagegen_tf import images, widgets
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 RGB_COLOURS = ("#D55E00", "#009E73", "#0072B2")
@@ -371,29 +367,13 @@ def traverse(decode, centre, *, alt, axes=range(6), span=2.5, columns=9, interac
     place.tick_params(length=0)
     place.set_xticks(np.arange(columns) + 0.5, [f"{value:+.1f}" for value in values])
     place.set_yticks(np.arange(len(axes)) + 0.5, [f"latent {axis}" for axis in axes])
-    # Jupyter's server sets this name; what executes notebooks without a person does not.
-    if "JPY_SESSION_NAME" in os.environ if interactive is None else interactive:
+    if widgets.is_open() if interactive is None else interactive:
         from IPython.display import display
 
-        display(_sliders(decode, centre, axes, span, alt))
+        def one(numbers):
+            centre[axes] = numbers
+            return grid(decode(centre[None]), alt=alt, width=2.5)
+
+        start = {f"latent {axis}": float(centre[axis]) for axis in axes}
+        display(widgets.sliders(start, one, limits=(-span, span), alt=alt))
     return drawing
-
-
-def _sliders(decode, centre, axes, span, alt):
-    """Make one slider for each axis, and the picture that they set."""
-    import ipywidgets
-
-    picture = ipywidgets.HTML()
-    slider = functools.partial(ipywidgets.FloatSlider, min=-span, max=span, step=span / 25)
-    sliders = [slider(float(centre[axis]), description=f"latent {axis}") for axis in axes]
-
-    def redraw(change=None):
-        centre[axes] = [slider.value for slider in sliders]
-        shown = grid(decode(centre[None]), alt=alt, width=2.5).encode("png")
-        source = f"data:image/png;base64,{base64.b64encode(shown).decode()}"
-        picture.value = f'<img src="{source}" alt="{html.escape(alt)}">'
-
-    for slider in sliders:
-        slider.observe(redraw, "value")
-    redraw()
-    return ipywidgets.HBox([ipywidgets.VBox(sliders), picture])

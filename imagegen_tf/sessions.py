@@ -54,9 +54,8 @@ class Session(keras.callbacks.Callback):
         super().__init__()
         self.trained, self.samples = model, samples
         self.samples_every, self.save_every = samples_every, save_every
-        self.history = journal.History()
-        self.first = int(model.step.numpy())
-        self.target = self.first + steps
+        self.history = journal.History(first=int(model.step.numpy()))
+        self.target = self.history.first + steps
         self.path = Path(run_dir) / "checkpoint.npz"
         self.is_chief = runtime.worker()[0] == 0
 
@@ -69,7 +68,7 @@ class Session(keras.callbacks.Callback):
         self.tensorboard = journal.TensorBoard(self.path.parent / "tensorboard", self.is_chief)
         self.board = journal.Board(self.target, self.history)
         if self.samples and not self.history.samples:
-            self._sample(self.first)
+            self._sample(self.history.first)
         self.before = self.history.seconds
         self.started = self.saved = time.monotonic()
 
@@ -89,7 +88,7 @@ class Session(keras.callbacks.Callback):
                 raise FloatingPointError(
                     f"the loss {name!r} is {value} at step {step}. Try a lower learning rate or "
                     'precision="float32", and look for NaN in the data and for a logarithm or a '
-                    f"division of 0 in train_step. {self.path} holds an earlier step"
+                    "division of 0 in train_step"
                 )
             self.history.losses.setdefault(name, []).append(value)
         drawn = self._sample(step) if self._is_due(step) else None
@@ -114,7 +113,7 @@ class Session(keras.callbacks.Callback):
     def finish(self):
         """Leave the last state on the board; a finished training is not resumed."""
         self.board.close(
-            f"{self.target - self.first:,} steps in {self.history.seconds:.0f} s, "
+            f"{self.target - self.history.first:,} steps in {self.history.seconds:.0f} s, "
             f"{self.history.images_per_second:,.0f} images/s"
         )
         if self.is_chief:
@@ -123,7 +122,7 @@ class Session(keras.callbacks.Callback):
     def abandon(self):
         """Leave no checkpoint behind if not one step was taken."""
         self.board.close(f"failed after step {int(self.trained.step.numpy()):,}")
-        if self.is_chief and int(self.trained.step.numpy()) == self.first:
+        if self.is_chief and int(self.trained.step.numpy()) == self.history.first:
             self.path.unlink(missing_ok=True)
 
     def _fingerprint(self):
@@ -143,10 +142,12 @@ class Session(keras.callbacks.Callback):
         if not self.is_chief:
             return
         arrays = {f"variable_{i:04}": v.numpy() for i, v in enumerate(self.trained.state())}
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            return  # the loss that tells of it comes a step later; the file before this is better
         arrays |= {f"samples_{step:09}": images for step, images in self.history.samples.items()}
         notes = {
             "fingerprint": self._fingerprint(),
-            "first": self.first,
+            "first": self.history.first,
             "steps": self.history.steps,
             "losses": self.history.losses,
             "seconds": self.history.seconds,
@@ -159,13 +160,17 @@ class Session(keras.callbacks.Callback):
         found = self._read() if self.is_chief else None
         model, variables = self.trained, self.trained.state()
         strategy = model.distribute_strategy
-        if not _from_chief(strategy, [np.int64(found is not None)])[0]:
+        begun = found[1].first if found else -1
+        begun = int(_from_chief(strategy, [np.int64(begun)])[0])
+        if begun < 0:
             return False
+        self.target += begun - self.history.first
         values = found[0] if found else [np.zeros(v.shape, v.dtype) for v in variables]
         for variable, value in zip(variables, _from_chief(strategy, values), strict=True):
             variable.assign(value)
-        if found:
-            self.history = found[1]
+        size = self.history.global_batch_size
+        self.history = found[1] if found else journal.History(begun)
+        self.history.global_batch_size = size
         print(f"Going on from step {int(model.step.numpy()):,}, where training was interrupted.")
         return True
 
@@ -180,19 +185,11 @@ class Session(keras.callbacks.Callback):
             return None
         arrays, notes = found
         values = [arrays[name] for name in sorted(arrays) if name.startswith("variable_")]
-        begun, reached, now = notes["first"], int(values[0]), self.first
+        begun, reached, now = notes["first"], int(values[0]), self.history.first
         fits = notes["fingerprint"] == self._fingerprint() and now in (begun, reached)
-        if not fits or reached >= begun + self.target - self.first:
+        if not fits or reached >= begun + self.target - now:
             print("The checkpoint found is of another training, and is not used.")
             return None
-        self.target += begun - self.first
-        self.first = begun
         samples = {int(name[8:]): arrays[name] for name in arrays if name.startswith("samples_")}
-        history = journal.History(
-            notes["steps"],
-            notes["losses"],
-            samples,
-            notes["seconds"],
-            self.history.global_batch_size,
-        )
-        return values, history
+        kept = notes["steps"], notes["losses"], samples, notes["seconds"]
+        return values, journal.History(begun, *kept)

@@ -66,6 +66,8 @@ class DistributedModel(keras.Model):
             strategy.num_replicas_in_sync == 1 and tf.config.list_logical_devices("GPU")
         ):
             raise ValueError("jit: XLA is for a single GPU; elsewhere it is slower, or fails")
+        self.optimizers.clear()
+        self.averages.clear()
         for name, optimizer in optimizers.items():
             network = self._network(name)
             if optimizer.clipnorm or optimizer.global_clipnorm or optimizer.clipvalue:

@@ -124,10 +124,22 @@ def load(name):
     Raises:
         FileNotFoundError, ValueError: as path.
     """
-    file = path(name)
+    return read(path(name))
+
+
+def read(file):
+    """Load a network that was saved, plain and float32 whatever the chapter's settings are.
+
+    Args:
+        file: path of a .keras file.
+    Returns:
+        A Keras network.
+    Raises:
+        FileNotFoundError: no such file. ValueError, OSError or what else Keras raises: damaged.
+    """
     with runtime.quiet():
         import keras
-    return keras.saving.load_model(file)
+    return apart(keras.saving.load_model, file)
 
 
 def keep(name, network):

@@ -115,13 +115,13 @@ def test_a_network_is_trained_once_and_kept(kept, capsys, monkeypatch):
     for other in (
         dataclasses.replace(dataset, images=changed),
         dataclasses.replace(dataset, labels=1 - dataset.labels),
-        dataclasses.replace(dataset, name="folder:/tmp/a b"),
+        dataclasses.replace(dataset, name="folder:some pictures/a b"),
     ):
         classifiers.network(other)
         classifiers.network(other)
-    assert made == ["stripes", "stripes", "folder:/tmp/a b"]
+    assert made == ["stripes", "stripes", "folder:some pictures/a b"]
     names = sorted(one.name for one in kept.iterdir())
-    assert len(names) == 4 and names[0].startswith("folder_tmp_a_b-12x12x3-")
+    assert len(names) == 4 and names[0].startswith("folder_some_pictures_a_b-12x12x3-")
 
 
 def test_a_damaged_file_is_made_again(kept, capsys):

@@ -9,7 +9,7 @@ import pytest
 from imagegen_tf import runtime
 
 LEVELS = [
-    ("images", "blend_formulas", "hardware", "distances"),
+    ("images", "blend_formulas", "hardware", "distances", "widgets"),
     ("noise", "editing", "compositing", "glyphs", "scenes", "plots", "readers"),
     # TensorFlow below this line
     ("runtime", "pages"),

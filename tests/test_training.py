@@ -18,13 +18,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-import small_gan
 import tensorflow as tf
+import training_jobs
 
 from imagegen_tf import checkpoints, datasets, runtime, training
 
-SCRIPT = Path(__file__).parent / "small_gan.py"
-POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
+SCRIPT = Path(__file__).parent / "training_jobs.py"
+POLICIES = training_jobs.POLICIES
 SECONDS = 300  # that a process may take on a busy machine
 
 
@@ -38,16 +38,21 @@ def float32():
 
 def batches(seed=1):
     """An endless data set of 640 small pictures."""
-    return datasets.batches(small_gan.pictures(), small_gan.BATCH, seed=seed)
+    return datasets.batches(training_jobs.pictures(), training_jobs.BATCH, seed=seed)
 
 
 def build(**settings):
     """The small GAN on one replica."""
-    return small_gan.build(tf.distribute.get_strategy(), **settings)
+    return training_jobs.build(tf.distribute.get_strategy(), **settings)
+
+
+def weights_of(model):
+    """All variables of a model as a list of arrays."""
+    return list(training_jobs.values(model).values())
 
 
 def start(job, output, *arguments, **settings):
-    """Start a process that does a job of small_gan.py."""
+    """Start a process that does one of the jobs."""
     environment = {name: v for name, v in os.environ.items() if not name.startswith("IMAGEGEN_")}
     environment |= {"PYTHONPATH": os.pathsep.join([str(runtime.REPOSITORY), str(SCRIPT.parent)])}
     environment |= settings
@@ -228,9 +233,7 @@ def test_an_interrupted_cell_goes_on_where_it_stopped(tmp_path):
             )
         model = model if same_kernel else build(adam=True, average={"generator": 0.9})
         history = training.fit(model, batches(), 30, tmp_path / "run", samples=samples)
-        assert (
-            gap(list(small_gan.values(whole).values()), list(small_gan.values(model).values())) == 0
-        )
+        assert gap(weights_of(whole), weights_of(model)) == 0
         assert history.steps == list(range(1, 31)) == expected.steps
         assert history.losses == expected.losses
         assert set(history.samples) == set(expected.samples)
@@ -243,7 +246,9 @@ def test_training_again_goes_on_from_the_trained_weights(tmp_path):
     history = training.fit(model, batches(), 5, tmp_path / "a")
     training.fit(whole, batches(), 15, tmp_path / "b")
     assert history.steps == [11, 12, 13, 14, 15]
-    assert gap(list(small_gan.values(whole).values()), list(small_gan.values(model).values())) == 0
+    assert gap(weights_of(whole), weights_of(model)) == 0
+    assert history.first == 10
+    assert np.isclose(history.images_per_second, 5 * 64 / history.seconds)
 
 
 @pytest.mark.parametrize("change", [{"seed": 4}, {"rate": 0.02}, {"adam": True}])
@@ -294,10 +299,10 @@ import sys
 from imagegen_tf import runtime
 run = runtime.setup(precision="float32")
 sys.path.insert(0, sys.argv[1])
-import small_gan
+import training_jobs
 from imagegen_tf import datasets, training
-data = datasets.batches(small_gan.pictures(), 64)
-training.fit(small_gan.build(run.strategy), data, 5, sys.argv[2])
+data = datasets.batches(training_jobs.pictures(), 64)
+training.fit(training_jobs.build(run.strategy), data, 5, sys.argv[2])
 """
 
 
@@ -339,7 +344,7 @@ def test_nan_in_the_data_is_noticed(tmp_path):
 
 
 def test_data_that_end_too_early_are_refused(tmp_path):
-    data = datasets.batches(small_gan.pictures(), 64, repeat=False)
+    data = datasets.batches(training_jobs.pictures(), 64, repeat=False)
     with pytest.raises(ValueError, match="the data ended after 10 of 12 steps"):
         training.fit(build(), data, 12, tmp_path)
     with pytest.raises(ValueError, match="steps: expected at least 1, got 0"):
@@ -386,6 +391,15 @@ def test_a_share_of_the_noise_is_a_part_of_the_whole(monkeypatch):
         assert np.array_equal(whole, np.concatenate([first, second]))
 
 
+def test_replicas_draw_different_latents_that_together_are_the_batch_of_one(tmp_path):
+    finish(start("noise", tmp_path / "one"))
+    finish(start("noise", tmp_path / "two", IMAGEGEN_CPU_REPLICAS="2"))
+    first, second = load(tmp_path / "two.npz")
+    assert not np.isclose(first, second).any()
+    (whole,) = load(tmp_path / "one.npz")
+    assert np.array_equal(whole, np.concatenate([first, second]))
+
+
 def test_noise_has_the_right_distribution():
     model = build()
     normal, uniform = model.normal((1000, 1001)).numpy(), model.uniform((1000, 1001)).numpy()
@@ -398,11 +412,11 @@ def test_noise_has_the_right_distribution():
 def test_evaluation_changes_nothing_and_gives_the_same_again(tmp_path):
     model = build(average={"generator": 0.9})
     training.fit(model, batches(), 3, tmp_path)
-    before = small_gan.values(model)
-    data = datasets.batches(small_gan.pictures(), 64, repeat=False)
+    before = training_jobs.values(model)
+    data = datasets.batches(training_jobs.pictures(), 64, repeat=False)
     first, second = training.evaluate(model, data), training.evaluate(model, data)
     assert first == second and set(first) == {"brightness"}
-    after = small_gan.values(model)
+    after = training_jobs.values(model)
     assert all(np.array_equal(before[name], after[name]) for name in before)
     with pytest.raises(ValueError, match="at least one batch"):
         training.evaluate(model, data.take(0))
@@ -422,12 +436,14 @@ def test_averages_follow_their_network(tmp_path):
 
 def test_predict_goes_batch_by_batch_and_leaves_weights_alone():
     model = build()
-    latents = np.random.default_rng(0).standard_normal((25, small_gan.LATENT)).astype(np.float32)
-    before = small_gan.values(model)
+    latents = (
+        np.random.default_rng(0).standard_normal((25, training_jobs.LATENT)).astype(np.float32)
+    )
+    before = training_jobs.values(model)
     whole = training.predict(model.generator, latents)
     assert whole.shape == (25, 28, 28, 1) and whole.dtype == np.float32
     assert np.allclose(whole, training.predict(model.generator, latents, batch_size=7), atol=1e-6)
-    assert all(np.array_equal(before[name], v) for name, v in small_gan.values(model).items())
+    assert all(np.array_equal(before[name], v) for name, v in training_jobs.values(model).items())
 
 
 def test_records_are_written_for_tensorboard(tmp_path):
@@ -485,8 +501,8 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from imagegen_tf import runtime
 run = runtime.setup()
-import keras, tensorflow as tf, small_gan
-model = small_gan.build(tf.distribute.get_strategy())
+import keras, tensorflow as tf, training_jobs
+model = training_jobs.build(tf.distribute.get_strategy())
 with run.strategy.scope():
     other = type(model)(model.generator, model.discriminator)
     try:
@@ -494,6 +510,40 @@ with run.strategy.scope():
     except RuntimeError as error:
         print(error)
 """
+
+
+def test_compile_again_forgets_what_was_before():
+    model = build(adam=True, average={"generator": 0.9})
+    few = len(build().state())
+    sgd = {name: keras.optimizers.SGD(0.01) for name in model.optimizers}
+    model.compile(sgd)
+    assert not model.averages
+    assert len(model.state()) == few
+    with pytest.raises(ValueError, match="no optimizer"):
+        model.compile({"generator": keras.optimizers.SGD(0.01)})
+        model._optimizer_of(model.discriminator)
+
+
+def test_samples_outside_0_to_1_are_refused_before_training(tmp_path):
+    model = build()
+    with pytest.raises(ValueError, match=r"expected values in \[0, 1\], got -1 to 1"):
+        wrong = lambda: np.linspace(-1, 1, 64).reshape(1, 8, 8, 1)  # noqa: E731
+        training.fit(model, batches(), 5, tmp_path, samples=wrong)
+
+
+def test_weights_that_are_not_finite_are_not_kept(tmp_path):
+    class Break(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if int(self.model.step.numpy()) == 5:
+                self.model.generator.variables[0].assign_add(
+                    self.model.generator.variables[0] * np.inf
+                )
+
+    model = build()
+    with pytest.raises(FloatingPointError):
+        training.fit(model, batches(), 9, tmp_path, save_every=0, callbacks=[Break()])
+    arrays, notes = checkpoints.load(tmp_path / "checkpoint.npz")
+    assert all(np.isfinite(array).all() for array in arrays.values())
 
 
 def test_networks_built_outside_the_scope_are_refused():

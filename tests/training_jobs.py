@@ -1,11 +1,11 @@
-"""A GAN so small that tests train it in a second, and what a process of its own does with it.
+"""What test_training does in processes of their own, and the models that it trains.
 
-As a script: python small_gan.py JOB OUTPUT [ARGUMENTS], under the settings of its environment.
-The models of chapters 04 and 05 come from their notebooks.
+As a script: python training_jobs.py JOB OUTPUT [ARGUMENTS], under the settings of its environment.
+One model is a GAN so small that it trains in a second; those of the chapters come from their
+notebooks.
 """
 
 import json
-import os
 import sys
 import time
 
@@ -50,7 +50,7 @@ def build(strategy, *, seed=3, rate=0.01, adam=False, average=None, spoil=None):
                     g_loss = spoil(self, g_loss)
             self.minimize(tape, d_loss, self.discriminator)
             self.minimize(tape, g_loss, self.generator)
-            return {"discriminator": d_loss, "generator": g_loss, "latent": latents[0, 0]}
+            return {"discriminator": d_loss, "generator": g_loss}
 
         def test_step(self, batch):
             latents = self.normal((tf.shape(batch)[0], LATENT))
@@ -117,9 +117,8 @@ def job_precisions(run, output):
         data = datasets.batches(pictures(), BATCH, seed=1)
         history = training.fit(model, data, 20, f"{output}-run")
         np.savez(f"{output}-{policy}.npz", **values(model))
-        losses = {name: history.losses[name] for name in ("discriminator", "generator")}
         with open(f"{output}-{policy}.json", "w") as file:
-            json.dump(losses, file)
+            json.dump(history.losses, file)
     keras.config.set_dtype_policy("float32")
     for chapter in ("04", "05"):
         model = chapters_model(chapter, run.strategy)
@@ -162,6 +161,16 @@ def job_overflow(run, output):
         json.dump(scales, file)
 
 
+def job_noise(run, output):
+    """Draw a global batch of latents on all replicas; keep each replica's share."""
+    import tensorflow as tf
+
+    model = build(run.strategy)
+    count = BATCH // run.num_replicas
+    shares = run.strategy.run(tf.function(lambda: model.normal((count, LATENT))))
+    np.savez(f"{output}.npz", *run.strategy.experimental_local_results(shares))
+
+
 def job_train(run, output, steps, chapter=None):
     """Train with frequent checkpoints, saying each step; keep the weights."""
     import keras
@@ -180,9 +189,8 @@ def job_train(run, output, steps, chapter=None):
         model = build(run.strategy, adam=True, rate=1e-3, average={"generator": 0.9})
     data = datasets.batches(pictures(), BATCH, seed=1)
     samples = lambda: np.zeros((2, 8, 8, 1))  # noqa: E731
-    folder = os.environ.get("RUN_DIR", f"{output}-run")
     training.fit(
-        model, data, int(steps), folder, samples=samples, save_every=0.1, callbacks=[Say()]
+        model, data, int(steps), f"{output}-run", samples=samples, save_every=0.1, callbacks=[Say()]
     )
     np.savez(f"{output}.npz", **values(model))
 
