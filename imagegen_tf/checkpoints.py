@@ -1,7 +1,6 @@
 """Files that a training can be resumed from: whole or not there, never half-written."""
 
 import json
-import zipfile
 
 import numpy as np
 
@@ -18,6 +17,7 @@ def save(path, arrays, notes):
     Raises:
         OSError: as in runtime.beside.
     """
+    notes = notes | {"arrays": sorted(arrays)}
     with runtime.beside(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, notes=np.array(json.dumps(notes)), **arrays)
 
@@ -30,14 +30,18 @@ def load(path):
     Returns:
         (arrays, notes), or None if there is no such file.
     Raises:
-        ValueError: the file is damaged; the zip format's checksums tell.
+        ValueError: the file is damaged; the zip format's checksums tell. PermissionError.
     """
     try:
         with open(path, "rb") as content, np.load(content, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
+        notes = json.loads(str(arrays.pop("notes")))
+        if notes.pop("arrays") != sorted(arrays):
+            raise ValueError("arrays are missing")
     except FileNotFoundError:
         return None
-    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile) as error:
+    except PermissionError:
+        raise
+    except Exception as error:  # zipfile and NumPy raise many kinds for a damaged file
         raise ValueError(f"{path} is damaged ({error}) and is not used") from error
-    notes = json.loads(str(arrays.pop("notes")))
     return arrays, notes

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from imagegen_tf import glyphs, images, readers, runtime
+from imagegen_tf import compositing, glyphs, images, readers, runtime
 
 # The two halves share no scene: the stereo pair stays together, and so do the two eye pictures.
 PHOTOS = {
@@ -108,7 +108,13 @@ class Dataset:
         one_array = isinstance(self.images, np.ndarray)
         kinds = {self.images.dtype} if one_array else {one.dtype for one in self.images}
         if kinds != {np.dtype(np.uint8)}:
-            raise TypeError("images: expected uint8")
+            found = ", ".join(sorted(map(str, kinds))) or "no image"
+            raise TypeError(f"images: expected uint8, got {found}")
+        ranks = {self.images.ndim - 1} if one_array else {one.ndim for one in self.images}
+        if ranks != {3}:
+            raise ValueError(
+                "images: expected (height, width, channels) for each, in one array or not"
+            )
 
 
 def names():
@@ -310,7 +316,9 @@ def square(dataset, size, channels=None):
         height, width = picture.shape[:2]
         side = min(height, width)
         top, left = (height - side) // 2, (width - side) // 2
-        middle = images.to_float(picture[top : top + side, left : left + side, :3])
+        middle = images.to_float(picture[top : top + side, left : left + side])
+        if middle.shape[2] == 4:
+            middle = compositing.over(middle, np.ones_like(middle[:, :, :3]))
         if channels == 1 and middle.shape[2] == 3:
             middle = images.luma(middle)
         pictures[number] = images.to_uint8(images.resize(middle, size, size))

@@ -70,6 +70,8 @@ def kernel_distance(features_a, features_b, *, subsets=50, subset_size=1_000, rn
         raise ValueError(f"expected subsets >= 1, subset_size >= 2, got {subsets}, {subset_size}")
     rng = np.random.default_rng(rng)
     size = min(subset_size, len(a), len(b))
+    if size == len(a) == len(b):
+        subsets = 1  # all would be the same
     off_diagonal = size * (size - 1)
     total = 0.0
     for _ in range(subsets):

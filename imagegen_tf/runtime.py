@@ -133,8 +133,11 @@ def worker():
         return 0, 1
     task = json.loads(tf_config).get("task", {})
     chiefs = len(json.loads(tf_config)["cluster"].get("chief", []))
-    index = task.get("index", -1) + (chiefs if task.get("type") == "worker" else 0)
-    if task.get("type") not in ("chief", "worker") or not 0 <= index < count:
+    index = task.get("index")
+    is_number = isinstance(index, int)
+    if is_number and task.get("type") == "worker":
+        index += chiefs
+    if task.get("type") not in ("chief", "worker") or not is_number or not 0 <= index < count:
         raise ValueError(
             f"TF_CONFIG: expected a 'task' with 'type' and 'index' of this worker, got {task}"
         )
@@ -187,11 +190,9 @@ def setup(seed=0, precision="auto", profile=None):
         ValueError: unknown precision or profile, or a setting that is not understood.
     Taught in: notebooks/04_dcgan.ipynb
     """
-    if profile is not None:
-        if profile not in PROFILES:
-            raise ValueError(f"profile is {profile!r}, expected 'quick' or 'full'")
-        os.environ["IMAGEGEN_PROFILE"] = profile
-    arguments = (int(seed), precision, pick(quick="quick", full="full"))
+    if profile not in (None, *PROFILES):
+        raise ValueError(f"profile is {profile!r}, expected 'quick' or 'full'")
+    arguments = (int(seed), precision, profile or pick(quick="quick", full="full"))
     if _settled and arguments not in _settled:
         raise RuntimeError(
             f"setup was called before with {next(iter(_settled))}, now with {arguments}. "
@@ -212,6 +213,8 @@ def setup(seed=0, precision="auto", profile=None):
         _settled[arguments] = Runtime(
             strategy, policy, arguments[2], arguments[0], strategy.num_replicas_in_sync, index == 0
         )
+    if profile is not None:
+        os.environ["IMAGEGEN_PROFILE"] = profile
     keras.utils.set_random_seed(arguments[0])
     return _settled[arguments]
 
@@ -284,7 +287,7 @@ def beside(path):
             nothing of the new file is left.
     """
     path = Path(path)
-    temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

@@ -1,16 +1,24 @@
 """One call of `training.fit`: how data reach the replicas, what is recorded, saved and resumed."""
 
-import hashlib
+import os
 import time
 from pathlib import Path
 
 import numpy as np
 
-from imagegen_tf import checkpoints, journal, runtime
+from imagegen_tf import checkpoints, fingerprints, journal, runtime
 
 with runtime.quiet():
     import keras
     import tensorflow as tf
+
+LOST = (  # what TensorFlow says when another machine is gone
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+)
 
 
 def rows(data):
@@ -54,7 +62,7 @@ class Session(keras.callbacks.Callback):
         super().__init__()
         self.trained, self.samples = model, samples
         self.samples_every, self.save_every = samples_every, save_every
-        self.history = journal.History(first=int(model.step.numpy()))
+        self.history = journal.History(first=self._step())
         self.target = self.history.first + steps
         self.path = Path(run_dir) / "checkpoint.npz"
         self.is_chief = runtime.worker()[0] == 0
@@ -62,6 +70,10 @@ class Session(keras.callbacks.Callback):
     def begin(self, data):
         """Resume if there is something to resume, else try at once whether one can write."""
         self.history.global_batch_size = rows(data) * runtime.worker()[1]
+        if self.is_chief:
+            for rest in self.path.parent.glob(f".{self.path.stem}-*"):
+                rest.unlink()  # of a process that was killed while it wrote
+        self.fingerprint = fingerprints.of(self.trained, data) if self.is_chief else None
         if not self._resume():
             self.save()
         self.trained.recent.clear()
@@ -74,7 +86,7 @@ class Session(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Record the losses since the last time."""
-        step = int(self.trained.step.numpy())
+        step = self._step()
         recent, self.trained.recent[:] = list(self.trained.recent), []
         if not recent:
             raise ValueError(f"the data ended after {step} of {self.target} steps")
@@ -86,9 +98,9 @@ class Session(keras.callbacks.Callback):
         for name, value in losses.items():
             if not np.isfinite(value):
                 raise FloatingPointError(
-                    f"the loss {name!r} is {value} at step {step}. Try a lower learning rate or "
-                    'precision="float32", and look for NaN in the data and for a logarithm or a '
-                    "division of 0 in train_step"
+                    f"the loss {name!r} is {value} at step {step}. Build the model anew; try a "
+                    'lower learning rate or precision="float32", and look for NaN in the data and '
+                    "for a logarithm or a division of 0 in train_step"
                 )
             self.history.losses.setdefault(name, []).append(value)
         drawn = self._sample(step) if self._is_due(step) else None
@@ -96,6 +108,10 @@ class Session(keras.callbacks.Callback):
         self.board.update()
         if time.monotonic() - self.saved >= self.save_every and step < self.target:
             self.save()
+
+    def _step(self):
+        """Give the number of steps that the model was trained for."""
+        return int(self.trained.step.numpy())
 
     def _is_due(self, step):
         """Tell whether samples are to be drawn at this step."""
@@ -110,10 +126,17 @@ class Session(keras.callbacks.Callback):
         self.board.show(self.history.samples[step])
         return self.history.samples[step]
 
+    def stop(self):
+        """Keep all that was done when a person stops the training."""
+        if self.trained.recent:
+            self.on_epoch_end(None)
+        self.save()
+        self.board.close(f"stopped after step {self._step():,}; run again to go on")
+
     def finish(self):
         """Leave the last state on the board; a finished training is not resumed."""
         self.board.close(
-            f"{self.target - self.history.first:,} steps in {self.history.seconds:.0f} s, "
+            f"{self._step() - self.history.first:,} steps in {self.history.seconds:.0f} s, "
             f"{self.history.images_per_second:,.0f} images/s"
         )
         if self.is_chief:
@@ -121,32 +144,21 @@ class Session(keras.callbacks.Callback):
 
     def abandon(self):
         """Leave no checkpoint behind if not one step was taken."""
-        self.board.close(f"failed after step {int(self.trained.step.numpy()):,}")
-        if self.is_chief and int(self.trained.step.numpy()) == self.history.first:
+        self.board.close(f"failed after step {self._step():,}")
+        if self.is_chief and self._step() == self.history.first:
             self.path.unlink(missing_ok=True)
-
-    def _fingerprint(self):
-        """Say what must be equal for a checkpoint to be used."""
-        model = self.trained
-        code = type(model).train_step.__code__
-        parts = [
-            [(variable.name, tuple(variable.shape), variable.dtype) for variable in model.state()],
-            {name: optimizer.get_config() for name, optimizer in model.optimizers.items()},
-            (model.seed, self.history.global_batch_size, code.co_code, code.co_names),
-            [one for one in code.co_consts if isinstance(one, int | float | str)],
-        ]
-        return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def save(self):
         """Write a checkpoint, if this is the chief."""
         if not self.is_chief:
             return
-        arrays = {f"variable_{i:04}": v.numpy() for i, v in enumerate(self.trained.state())}
-        if not all(np.isfinite(array).all() for array in arrays.values()):
+        weights = self.trained.trainable_variables
+        if not all(np.isfinite(weight).all() for weight in weights):
             return  # the loss that tells of it comes a step later; the file before this is better
+        arrays = {f"variable_{i:04}": v.numpy() for i, v in enumerate(self.trained.state())}
         arrays |= {f"samples_{step:09}": images for step, images in self.history.samples.items()}
         notes = {
-            "fingerprint": self._fingerprint(),
+            "fingerprint": self.fingerprint,
             "first": self.history.first,
             "steps": self.history.steps,
             "losses": self.history.losses,
@@ -171,7 +183,7 @@ class Session(keras.callbacks.Callback):
         size = self.history.global_batch_size
         self.history = found[1] if found else journal.History(begun)
         self.history.global_batch_size = size
-        print(f"Going on from step {int(model.step.numpy()):,}, where training was interrupted.")
+        print(f"Going on from step {self._step():,}, where training was interrupted.")
         return True
 
     def _read(self):
@@ -185,10 +197,12 @@ class Session(keras.callbacks.Callback):
             return None
         arrays, notes = found
         values = [arrays[name] for name in sorted(arrays) if name.startswith("variable_")]
-        begun, reached, now = notes["first"], int(values[0]), self.history.first
-        fits = notes["fingerprint"] == self._fingerprint() and now in (begun, reached)
-        if not fits or reached >= begun + self.target - now:
-            print("The checkpoint found is of another training, and is not used.")
+        begun, now, steps = notes["first"], self.history.first, self.target - self.history.first
+        is_same = notes["fingerprint"] == self.fingerprint and begun <= now <= begun + steps
+        if not is_same or int(values[0]) >= begun + steps:
+            aside = self.path.with_name("checkpoint-other.npz")
+            os.replace(self.path, aside)
+            print(f"The checkpoint found is of another training; it now stands in {aside.name}.")
             return None
         samples = {int(name[8:]): arrays[name] for name in arrays if name.startswith("samples_")}
         kept = notes["steps"], notes["losses"], samples, notes["seconds"]

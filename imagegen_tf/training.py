@@ -15,7 +15,13 @@ with runtime.quiet():
     import keras
     import tensorflow as tf
 
-PHILOX = 1  # TensorFlow's number for the random generator that every device computes alike
+_CLIPS = "it would clip each replica's share"
+_REFUSED = dict.fromkeys(("clipnorm", "global_clipnorm", "clipvalue"), _CLIPS) | {
+    "use_ema": "ask for averages with `average`",
+    "gradient_accumulation_steps": "it fails with several replicas",
+    "inner_optimizer": "compile itself scales the loss where that is needed",
+}
+_PHILOX = 1  # TensorFlow's number for the random generator that every device computes alike
 
 
 class DistributedModel(keras.Model):
@@ -41,7 +47,7 @@ class DistributedModel(keras.Model):
         super().__init__()
         self.seed = int(seed)
         self.step = keras.Variable(0, dtype="int64", trainable=False, name="step")
-        self.averages = {}
+        self.averages, self.decays = {}, {}
         self.optimizers = {}
         self.recent = []  # the losses of each step since `fit` last looked; not waited for
         self._replica = threading.local()  # MirroredStrategy runs each replica in a thread
@@ -57,36 +63,37 @@ class DistributedModel(keras.Model):
                 more in the first steps.
             jit: compile the step with XLA; for a single GPU only.
         Raises:
-            ValueError: no such network; an optimizer that clips, which would clip each replica's
-                share on its own; XLA elsewhere than on a single GPU.
-            RuntimeError: a network was built outside the strategy's scope.
+            ValueError: no such network; an optimizer that clips, averages, accumulates gradients or
+                scales the loss; XLA elsewhere than on a single GPU.
+            RuntimeError: a network or an optimizer was built outside the strategy's scope.
         """
         strategy = self.distribute_strategy
-        if jit and not (
-            strategy.num_replicas_in_sync == 1 and tf.config.list_logical_devices("GPU")
-        ):
+        is_one_gpu = strategy.num_replicas_in_sync == 1 and tf.config.list_logical_devices("GPU")
+        if jit and not is_one_gpu:
             raise ValueError("jit: XLA is for a single GPU; elsewhere it is slower, or fails")
-        self.optimizers.clear()
-        self.averages.clear()
         for name, optimizer in optimizers.items():
-            network = self._network(name)
-            if optimizer.clipnorm or optimizer.global_clipnorm or optimizer.clipvalue:
-                raise ValueError(f"{name}: an optimizer that clips would clip each replica's share")
-            for variable in network.variables:
+            for setting, reason in _REFUSED.items():
+                if getattr(optimizer, setting, None):
+                    raise ValueError(f"{name}: {setting} of its optimizer is set; {reason}")
+            for variable in self._network(name).variables + optimizer.variables:
                 if not strategy.extended.variable_created_in_scope(variable.value):
                     raise RuntimeError(
-                        f"{name} was built outside the strategy's scope: build the networks, the "
-                        "model and the optimizers inside `with run.strategy.scope():`"
+                        f"{name} or its optimizer was built outside the strategy's scope: build "
+                        "networks, model and optimizers inside `with run.strategy.scope():`"
                     )
-            if keras.config.dtype_policy().name == "mixed_float16":
-                optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-            optimizer.build(network.trainable_variables)
-            self.optimizers[name] = optimizer
-        self._decays = dict(average or {})
-        for name in self._decays:
-            self.averages[name] = keras.models.clone_model(self._network(name))
-            self.averages[name].set_weights(self._network(name).get_weights())
-        super().compile(optimizer=None, jit_compile=False)
+        self.optimizers.clear()
+        self.averages.clear()
+        self.decays = dict(average or {})
+        with strategy.scope():
+            for name, optimizer in optimizers.items():
+                if keras.config.dtype_policy().name == "mixed_float16":
+                    optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+                optimizer.build(self._network(name).trainable_variables)
+                self.optimizers[name] = optimizer
+            for name in self.decays:
+                self.averages[name] = keras.models.clone_model(self._network(name))
+                self.averages[name].set_weights(self._network(name).get_weights())
+            super().compile(optimizer=None, jit_compile=False)
         self._jit = jit
         self.built = True
 
@@ -165,12 +172,14 @@ class DistributedModel(keras.Model):
 
         Call it in `train_step` or `test_step`. Every call in a step draws other numbers; so does
         every step. The draw is a function of the model's seed, the step, the place of the call, and
-        the position in the global batch.
+        the position in the global batch. In a tf.range loop there is but one place: draw before it.
 
         Args:
             shape: (share of the batch, ...); the first may be a tensor, the others are integers.
         Returns:
             float32 tensor of that shape.
+        Raises:
+            RuntimeError: called inside a loop of the graph, where each pass would draw the same.
         References:
             Salmon et al., 2011, Parallel random numbers: as easy as 1, 2, 3,
             doi:10.1145/2063384.2063405
@@ -190,6 +199,8 @@ class DistributedModel(keras.Model):
 
     def _draw(self, operation, shape):
         """Draw this replica's rows: the counter of the generator starts where they do."""
+        if "While" in type(tf.compat.v1.get_default_graph()).__name__:
+            raise RuntimeError("each pass of the loop would draw the same noise: draw before it")
         rows, *rest = shape
         size = 1
         for length in rest:
@@ -203,7 +214,7 @@ class DistributedModel(keras.Model):
         replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int64)
         start = replica * tf.cast(rows, tf.int64) * blocks
         counter = key.counter + tf.cast(tf.stack([start, 0]), tf.uint64)
-        drawn = operation(shape=[rows, 4 * blocks], key=key.key, counter=counter, alg=PHILOX)
+        drawn = operation(shape=[rows, 4 * blocks], key=key.key, counter=counter, alg=_PHILOX)
         return tf.reshape(drawn[:, :size], [rows, *rest])
 
     def distributed(self, step_function):
@@ -256,7 +267,7 @@ class DistributedModel(keras.Model):
         """Move each averaged copy towards its network."""
         step = tf.cast(self.step.value, tf.float32)
         update = self.distribute_strategy.extended.update
-        for name, decay in self._decays.items():
+        for name, decay in self.decays.items():
             rate = 1 - tf.minimum(decay, (1 + step) / (10 + step))
             pairs = zip(self.averages[name].variables, getattr(self, name).variables, strict=True)
             for slow, fast in pairs:
@@ -285,7 +296,7 @@ def fit(
     A model that was trained before is trained on from where it stands, as Keras' own fit does.
     Shows progress, the time left and samples. Keeps a checkpoint in `run_dir` while it trains, and
     removes it when all steps are done: what is finished is not resumed. A checkpoint of another
-    network, seed, optimizer or `train_step` is not used. Writes for TensorBoard to
+    training is not used: fingerprints.of says what must be equal. Writes for TensorBoard to
     `run_dir`/tensorboard where TensorBoard is installed. On several machines the chief alone reads
     and writes, and sends what it read to the others.
 
@@ -293,12 +304,13 @@ def fit(
         model: DistributedModel, compiled.
         data: tf.data.Dataset without end, as datasets.batches makes it.
         steps: training steps, >= 1.
-        run_dir: folder for what is kept.
+        run_dir: folder for what is kept; best another one for each training.
         samples: function without arguments that gives images (number, height, width, channels) in
             [0, 1]; shown while training, and kept in the history.
         samples_every: steps between samples; by default an eighth of all.
         save_every: seconds between checkpoints.
-        callbacks: of keras.callbacks.Callback; what Keras calls an epoch is one record here.
+        callbacks: of keras.callbacks.Callback, such as EarlyStopping; what Keras calls an epoch is
+            one record here, and `model.optimizer` is not there.
     Returns:
         journal.History.
     Raises:
@@ -314,28 +326,28 @@ def fit(
     samples_every = samples_every or max(every, steps // 8 // every * every)
     session = sessions.Session(model, steps, run_dir, samples, samples_every, save_every)
     session.begin(data)
+    model.stop_training = False
     try:
-        while (step := int(model.step.numpy())) < session.target:
-            each = min(every, session.target - step)
+        while (step := int(model.step.numpy())) < session.target and not model.stop_training:
+            each = min(every - (step - session.history.first) % every, session.target - step)
             model.fit(
                 sessions.shared(model.distribute_strategy, data.skip(step)),
                 steps_per_epoch=each,
-                epochs=(session.target - step) // each,
+                epochs=(session.target - step) // each if each == every else 1,
                 verbose=0,
                 shuffle=False,
                 callbacks=[session, *callbacks],
             )
     except KeyboardInterrupt:
-        session.save()
-        session.board.close(f"stopped after step {int(model.step.numpy()):,}; run again to go on")
+        session.stop()
         raise
     except Exception as error:
         session.abandon()
-        if not isinstance(error, tf.errors.OpError) or runtime.worker()[1] == 1:
+        if not isinstance(error, sessions.LOST) or runtime.worker()[1] == 1:
             raise
         raise RuntimeError(
             "Another machine stopped, or cannot be reached any more. Start all of them again: "
-            "training goes on from the chief's last checkpoint"
+            f"training goes on from the chief's last checkpoint. ({type(error).__name__})"
         ) from error
     session.finish()
     return session.history

@@ -1,5 +1,6 @@
 """Networks on disk: how chapters save theirs, and the small trained ones that the course ships."""
 
+import ctypes
 import hashlib
 import random
 import threading
@@ -72,18 +73,27 @@ def apart(function, *arguments):
     Returns:
         What the function returns; what it raises is raised here.
     """
-    result, errors, state = [], [], random.getstate()
+    result, errors, state, over = [], [], random.getstate(), threading.Event()
 
     def call():
         try:
             result.append(function(*arguments))
         except BaseException as error:
             errors.append(error)
+        finally:
+            over.set()
 
     thread = threading.Thread(target=call, daemon=True)
     thread.start()
-    thread.join()
-    random.setstate(state)
+    try:
+        over.wait()  # join, once interrupted, takes a running thread for ended (before Python 3.13)
+    except BaseException:  # the stop button reaches this thread only: pass it on, and wait
+        stop = ctypes.py_object(KeyboardInterrupt)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), stop)
+        over.wait()
+        raise
+    finally:
+        random.setstate(state)
     if errors:
         raise errors[0]
     return result[0]

@@ -293,6 +293,22 @@ def test_square_changes_channels_and_leaves_what_fits():
     assert (colour.labels == data.labels).all()
 
 
+def test_square_shows_transparency_over_white():
+    clear = np.zeros((1, 4, 4, 4), np.uint8)
+    clear[:, :2, :, 3] = 255
+    for channels in (1, 3):
+        data = datasets.square(datasets.Dataset("clear", "train", clear), 4, channels)
+        assert (data.images[:, :2] == 0).all() and (data.images[:, 2:] == 255).all()
+
+
+def test_a_data_set_holds_images_of_three_axes():
+    for wrong in (np.zeros((3, 4, 4), np.uint8), (np.zeros((4, 4), np.uint8),)):
+        with pytest.raises(ValueError, match=r"expected \(height, width, channels\)"):
+            datasets.Dataset("flat", "train", wrong)
+    with pytest.raises(TypeError, match="got no image"):
+        datasets.Dataset("none", "train", ())
+
+
 @pytest.mark.parametrize(("size", "channels"), [(0, 1), (4, 2), (4, 4)])
 def test_square_refuses(size, channels):
     with pytest.raises(ValueError, match="expected size >= 1 and 1 or 3 channels"):

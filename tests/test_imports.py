@@ -13,7 +13,7 @@ LEVELS = [
     ("noise", "editing", "compositing", "glyphs", "scenes", "plots", "readers"),
     # TensorFlow below this line
     ("runtime", "pages"),
-    ("layers", "text", "checkpoints", "journal", "machine", "weights"),
+    ("layers", "text", "checkpoints", "fingerprints", "journal", "machine", "weights"),
     ("classifiers",),
     ("sessions",),
     ("training",),

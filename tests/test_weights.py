@@ -3,6 +3,8 @@
 import os
 import random
 import re
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -159,3 +161,25 @@ def test_every_shipped_file_has_a_hash_and_is_small():
     for file in files:
         assert weights.path(file.stem) == file
         assert file.stat().st_size < 1_000_000
+
+
+def test_the_stop_button_ends_what_runs_apart():
+    script = """
+import os, signal, threading, time
+from imagegen_tf import weights
+done = []
+def work():
+    try:
+        for _ in range(1000):
+            time.sleep(0.01)
+    finally:
+        done.append(time.monotonic())
+threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+started = time.monotonic()
+try:
+    weights.apart(work)
+except KeyboardInterrupt:
+    print(len(done), time.monotonic() - started < 5)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "1 True\n", done.stderr
