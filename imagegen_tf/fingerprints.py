@@ -34,14 +34,15 @@ def of(model, data):
     kinds = itertools.takewhile(
         lambda kind: kind.__name__ != "DistributedModel", type(model).__mro__
     )
-    methods = [one for kind in kinds for _, one in sorted(vars(kind).items())]
+    members = [pair for kind in kinds for pair in sorted(vars(kind).items())]
     parts = [
         [(tuple(variable.shape), variable.dtype) for variable in model.state()],
         {name: _nameless(one.get_config()) for name, one in model.optimizers.items()},
         keras.config.dtype_policy().name,
         sorted(model.decays.items()),
         [(name, vars(model)[name]) for name in settings if _is_plain(vars(model)[name])],
-        _uses([one for one in methods if isinstance(one, types.FunctionType)]),
+        [(name, one) for name, one in members if name[0] != "_" and _is_plain(one)],
+        _uses([one for _, one in members if isinstance(one, types.FunctionType)]),
     ]
     sums = hashlib.sha256(repr(parts).encode())
     for batch in data.take(1):
