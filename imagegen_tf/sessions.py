@@ -152,7 +152,7 @@ class Session(keras.callbacks.Callback):
         """Write a checkpoint, if this is the chief."""
         if not self.is_chief:
             return
-        weights = self.trained.trainable_variables
+        weights = [variable.numpy() for variable in self.trained.trainable_variables]
         if not all(np.isfinite(weight).all() for weight in weights):
             return  # the loss that tells of it comes a step later; the file before this is better
         arrays = {f"variable_{i:04}": v.numpy() for i, v in enumerate(self.trained.state())}
