@@ -8,9 +8,9 @@ import json
 import sys
 
 from imagegen_tf import runtime
-from tests.benchmarks import pixels, training
+from tests.benchmarks import pixels, superres, training
 
-PARTS = {"pixels": pixels.measure, "training": training.measure}
+PARTS = {"pixels": pixels.measure, "training": training.measure, "superres": superres.measure}
 
 
 def main(names):

@@ -1,0 +1,204 @@
+"""The super-resolution of chapter 06 against the published table, and its speed.
+
+Trained with the chapter's own cells on all the photos inside scikit-image (Set5 shares none of
+them) for a fixed number of steps, judged on Set5 at scales 2, 3 and 4. The evaluation first
+reproduces bicubic's published PSNR, else it does not count. The ratio shown is of mean squared
+errors, so that below 1 is better than bicubic. Kept as JSON under data/results.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from datetime import date
+
+import numpy as np
+
+from imagegen_tf import datasets, images, runtime, weights
+from tests import notebook_cells
+
+SET5 = runtime.REPOSITORY.parent / "shared" / "data" / "superres"
+STEPS = {"quick": 9_000, "full": 150_000}
+BICUBIC = {2: 33.64, 3: 30.39, 4: 28.42}
+# PSNR of Y on Set5 as their papers give it: SRCNN, FSRCNN, VDSR.
+PUBLISHED = {2: (36.66, 37.00, 37.53), 3: (32.75, 33.06, 33.66), 4: (30.48, 30.55, 31.35)}
+PHOTOS = (*datasets.PHOTOS["train"], *datasets.PHOTOS["test"])
+SIZE, TILE = 512, 128  # of the picture whose enlargement is timed, and its tiles
+
+MEMORY = """
+import resource, sys
+sys.path[:0] = sys.argv[1:3]
+import notebook_cells, numpy as np
+from imagegen_tf import weights
+chapter, network = notebook_cells.load("06"), weights.read(sys.argv[3])
+photo = np.random.default_rng(0).random((3000, 4000, 1), np.float32)
+chapter.in_tiles(network, photo[:256, :256], 128, chapter.reach(network))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+large = chapter.in_tiles(network, photo, 128, chapter.reach(network))
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(large.nbytes, (after - before) * (1 if sys.platform == "darwin" else 1024))
+"""
+
+
+def set5(scale):
+    """Give Set5 as pairs (small, truth), shrunk by MATLAB as every paper has them."""
+    for number in range(1, 6):
+        truth = images.read(SET5 / "Set5" / f"img_{number:03}.png")
+        height, width = (size // scale * scale for size in truth.shape[:2])
+        name = f"img_{number:03}_SRF_{scale}_LR.png"
+        small = images.read(SET5 / "LR_bicubic" / "Set5" / f"x{scale}" / name)
+        yield small, truth[:height, :width]
+
+
+def judge(chapter, scale, enlarge):
+    """Give the mean PSNR and SSIM of an enlargement of Set5's luma."""
+    scores = []
+    for small, truth in set5(scale):
+        large = np.clip(enlarge(images.luma(small), truth.shape[:2]), 0, 1)
+        scores.append([rate(large, truth, scale) for rate in (chapter.psnr, chapter.ssim)])
+    return [float(value) for value in np.mean(scores, axis=0)]
+
+
+def train(chapter, run, scale, steps):
+    """Train on all photos; give the averaged network as it is saved, and the seconds."""
+    photos = [images.to_uint8(datasets.photo(name)) for name in PHOTOS]
+    start = time.perf_counter()
+    count = run.pick(quick=24_000, full=64_000)
+    patches = chapter.draw_patches(photos, scale, 16, count)
+    data = datasets.batches(datasets.Dataset("photos", "train", patches), 8)
+    model = chapter.build_model(run.strategy, scale, steps=steps)
+    model.make_train_function()
+    batches, step = iter(data), model.train_function
+    for _ in range(steps):
+        step(batches)
+        model.recent.clear()
+    network = model.averages["network"]
+    file = runtime.runs_folder() / "benchmarks" / f"super_resolution_x{scale}.keras"
+    weights.save(network, file)
+    return file, time.perf_counter() - start
+
+
+def speed(chapter, run):
+    """Give the megapixels of result per second, in float32 and in the machine's own precision."""
+    import keras
+
+    small = images.luma(images.resize(datasets.photo("astronaut"), SIZE, SIZE))
+    networks = {}
+    for policy in ("float32", run.policy):
+        keras.config.set_dtype_policy(policy)
+        networks[policy] = chapter.build_network(3)
+    keras.config.set_dtype_policy(run.policy)
+    seconds = {policy: [] for policy in networks}
+    for turn in range(6):
+        for policy, network in networks.items():
+            start = time.perf_counter()
+            chapter.in_tiles(network, small, TILE, chapter.reach(network))
+            seconds[policy] += [time.perf_counter() - start] if turn else []
+    return {policy: 9 * SIZE**2 / 1e6 / np.median(times) for policy, times in seconds.items()}
+
+
+def row(name, baseline, ratio, bound, note, *, lower=False):
+    """One line of the table."""
+    met = bound is None or (ratio <= bound if lower else ratio >= bound)
+    values = {"name": name, "baseline": baseline, "ratio": round(float(ratio), 3)}
+    return values | {"bound": bound, "met": bool(met), "note": note}
+
+
+def measure():
+    """Run all benchmarks of super-resolution."""
+    run = runtime.setup()
+    chapter, steps = notebook_cells.load("06"), STEPS[run.profile]
+    kept = {
+        "benchmark": "superres",
+        "command": "python -m tests.benchmarks superres",
+        "date": date.today().isoformat(),
+        "profile": run.profile,
+        "policy": run.policy,
+        "steps": steps,
+        "trained on": f"the {len(PHOTOS)} photos inside scikit-image",
+        "set5": {},
+    }
+    if SET5.is_dir():
+        for scale in (3, 2, 4):
+            result = kept["set5"][f"x{scale}"] = scores(chapter, run, scale, steps)
+            yield from table(scale, result)
+    else:
+        print("needs ../shared/data: Set5 is not there, nothing is trained")
+    rates = speed(chapter, run)
+    kept["megapixels of result per second, x3"] = {
+        policy: round(float(rate), 2) for policy, rate in rates.items()
+    }
+    yield row(
+        f"megapixels/s of result at x3, {run.policy}",
+        "the same in float32",
+        rates[run.policy] / rates["float32"],
+        None,
+        ", ".join(f"{policy} {rate:.2f} megapixels/s" for policy, rate in rates.items()),
+    )
+    yield memory(chapter, kept)
+    keep(kept)
+
+
+def scores(chapter, run, scale, steps):
+    """Train at one scale and measure bicubic and the network on Set5."""
+    from imagegen_tf import layers
+
+    def by_bicubic(small, size):
+        return layers.Bicubic(scale)(small[None])[0].numpy()
+
+    bicubic = judge(chapter, scale, by_bicubic)
+    if abs(bicubic[0] - BICUBIC[scale]) > 0.02:
+        raise RuntimeError(f"bicubic at x{scale}: {bicubic[0]:.3f} dB, {BICUBIC[scale]} published")
+    file, seconds = train(chapter, run, scale, steps)
+    network = weights.read(file)
+    found = judge(chapter, scale, lambda small, size: network(small[None])[0].numpy())
+    return {
+        "seconds": round(seconds),
+        "bicubic": {"psnr": round(bicubic[0], 3), "ssim": round(bicubic[1], 4)},
+        "network": {"psnr": round(found[0], 3), "ssim": round(found[1], 4)},
+        "published psnr": dict(zip(("SRCNN", "FSRCNN", "VDSR"), PUBLISHED[scale], strict=True)),
+    }
+
+
+def table(scale, result):
+    """One line for a scale; its bound is FSRCNN's at x3 in quick, VDSR's in full."""
+    own, theirs = result["network"]["psnr"], result["bicubic"]["psnr"]
+    aim = PUBLISHED[scale][2] if runtime.profile() == "full" else {3: 33.06}.get(scale)
+    bound = None if aim is None else round(10 ** ((theirs - aim) / 10), 4)
+    others = ", ".join(f"{name} {value:.2f}" for name, value in result["published psnr"].items())
+    yield row(
+        f"Set5 x{scale}: squared error after {result['seconds']} s",
+        "bicubic",
+        10 ** ((theirs - own) / 10),
+        bound,
+        f"{own:.2f} dB, SSIM {result['network']['ssim']:.4f}; bicubic {theirs:.2f}; {others}",
+        lower=True,
+    )
+
+
+def memory(chapter, kept):
+    """Peak memory of a photo of 12 megapixels in tiles, enlarged three times."""
+    file = runtime.runs_folder() / "benchmarks" / "super_resolution_memory.keras"
+    weights.save(chapter.build_network(3), file)
+    folders = [runtime.REPOSITORY, runtime.REPOSITORY / "tests"]
+    command = [sys.executable, "-c", MEMORY, *map(str, folders), str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    result, peak = map(int, done.stdout.split()[-2:])
+    kept["12 megapixels at x3 in tiles, gigabytes"] = {
+        "result": round(result / 1e9, 3),
+        "peak while it is made": round(peak / 1e9, 3),
+    }
+    return row(
+        "12 megapixels at x3 in tiles: peak memory",
+        "its result, 108 megapixels",
+        peak / result,
+        2.0,
+        f"{peak / 1e9:.2f} GB for a result of {result / 1e9:.2f} GB",
+        lower=True,
+    )
+
+
+def keep(content):
+    """Write the results beside those of other benchmarks."""
+    file = runtime.REPOSITORY / "data" / "results" / f"superres_{content['profile']}.json"
+    runtime.write_text(file, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
