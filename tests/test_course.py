@@ -212,7 +212,8 @@ def test_ctrl_c_stops_cleanly(tmp_path):
     write(
         tmp_path / "n", "00_a", f"open({str(tmp_path / 'begun')!r}, 'w').close()", "while True: 0"
     )
-    script = (
+    script = (  # in a background job the signal is ignored unless it is asked for
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "from pathlib import Path; from imagegen_tf import __main__, course;"
         f"course.NOTEBOOKS = Path({str(tmp_path / 'n')!r});"
         "raise SystemExit(__main__.main(['run']))"
@@ -223,7 +224,10 @@ def test_ctrl_c_stops_cleanly(tmp_path):
     while not (tmp_path / "begun").exists() and process.poll() is None:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert (process.returncode, out, err.strip()) == (130, "", "Stopped.")
     assert not (tmp_path / "runs").exists()
 

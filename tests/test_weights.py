@@ -167,6 +167,7 @@ def test_the_stop_button_ends_what_runs_apart():
     script = """
 import os, signal, threading, time
 from imagegen_tf import weights
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
 done = []
 def work():
     try:
