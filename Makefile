@@ -11,7 +11,7 @@ LOCK := $(if $(GPU)$(wildcard .venv/gpu),requirements-gpu.lock,requirements.lock
 # The installation is up to date if this sum of all that it depends on stands in .venv/installed.
 SUM   = { pwd; cat $(LOCK) pyproject.toml; } | cksum
 
-.PHONY: help install lock lab run check test bench notebooks
+.PHONY: help install lock lab run check test bench results notebooks
 
 help:
 	@echo 'make lab                 open the course in the browser (installs it first, as all do)'
@@ -21,6 +21,7 @@ help:
 	@echo 'make check CHAPTER=02    the same with this one chapter only'
 	@echo 'make notebooks           execute chapters in place and store their outputs'
 	@echo 'make bench               measure speed and memory against other libraries'
+	@echo 'make results             write RESULTS.md from what is kept in data/results'
 	@echo 'make install             only install, into .venv; GPU=1 for an NVIDIA GPU on Linux'
 	@echo 'make lock                bring both locks in line with pyproject.toml'
 	@echo 'PYTHON=python3.12        install with this Python'
@@ -65,6 +66,9 @@ test: install
 
 bench: install
 	@$(VENV_PYTHON) -m tests.benchmarks
+
+results: install
+	@$(VENV_PYTHON) -m imagegen_tf results
 
 notebooks: install
 	@$(VENV_PYTHON) -m imagegen_tf notebooks $(CHAPTER)

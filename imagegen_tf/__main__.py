@@ -58,6 +58,9 @@ def parser():
     )
     add_chapters(command)
     command.set_defaults(action=notebooks)
+
+    command = commands.add_parser("results", help="write RESULTS.md from data/results")
+    command.set_defaults(action=results)
     return root
 
 
@@ -114,6 +117,14 @@ def notebooks(arguments):
     from imagegen_tf import course
 
     return report(course.refresh(course.chapters(arguments.chapters)))
+
+
+def results(arguments):
+    """Write RESULTS.md."""
+    from imagegen_tf import results
+
+    print(results.write().name)
+    return 0
 
 
 def report(outcomes):

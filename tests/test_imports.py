@@ -9,7 +9,7 @@ import pytest
 from imagegen_tf import runtime
 
 LEVELS = [
-    ("images", "blend_formulas", "hardware", "distances", "widgets"),
+    ("images", "blend_formulas", "hardware", "distances", "widgets", "scene_captions"),
     ("noise", "editing", "compositing", "glyphs", "scenes", "plots", "readers"),
     # TensorFlow below this line
     ("runtime", "pages"),
@@ -18,7 +18,7 @@ LEVELS = [
     ("sessions",),
     ("training",),
     ("datasets", "metrics"),
-    ("course",),
+    ("course", "results"),
     ("__main__",),
 ]
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules}
@@ -31,6 +31,7 @@ LATE = {
     "datasets",
     "metrics",
     "course",
+    "results",
     "__main__",
     "weights",
     "classifiers",

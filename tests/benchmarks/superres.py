@@ -6,15 +6,13 @@ reproduces bicubic's published PSNR, else it does not count. The ratio shown is 
 errors, so that below 1 is better than bicubic. Kept as JSON under data/results.
 """
 
-import json
 import subprocess
 import sys
 import time
-from datetime import date
 
 import numpy as np
 
-from imagegen_tf import datasets, images, runtime, weights
+from imagegen_tf import datasets, images, metrics, results, runtime, weights
 from tests import notebook_cells
 
 SET5 = runtime.REPOSITORY.parent / "shared" / "data" / "superres"
@@ -98,7 +96,7 @@ def speed(chapter, run):
 
 
 def row(name, baseline, ratio, bound, note, *, lower=False):
-    """One line of the table."""
+    """One line of the table of ratios."""
     met = bound is None or (ratio <= bound if lower else ratio >= bound)
     values = {"name": name, "baseline": baseline, "ratio": round(float(ratio), 3)}
     return values | {"bound": bound, "met": bool(met), "note": note}
@@ -107,36 +105,26 @@ def row(name, baseline, ratio, bound, note, *, lower=False):
 def measure():
     """Run all benchmarks of super-resolution."""
     run = runtime.setup()
-    chapter, steps = notebook_cells.load("06"), STEPS[run.profile]
-    kept = {
-        "benchmark": "superres",
-        "command": "python -m tests.benchmarks superres",
-        "date": date.today().isoformat(),
-        "profile": run.profile,
-        "policy": run.policy,
-        "steps": steps,
-        "trained on": f"the {len(PHOTOS)} photos inside scikit-image",
-        "set5": {},
-    }
-    if SET5.is_dir():
-        for scale in (3, 2, 4):
-            result = kept["set5"][f"x{scale}"] = scores(chapter, run, scale, steps)
-            yield from table(scale, result)
-    else:
-        print("needs ../shared/data: Set5 is not there, nothing is trained")
-    rates = speed(chapter, run)
-    kept["megapixels of result per second, x3"] = {
-        policy: round(float(rate), 2) for policy, rate in rates.items()
-    }
-    yield row(
-        f"megapixels/s of result at x3, {run.policy}",
-        "the same in float32",
-        rates[run.policy] / rates["float32"],
-        None,
-        ", ".join(f"{policy} {rate:.2f} megapixels/s" for policy, rate in rates.items()),
-    )
+    chapter, steps, kept = notebook_cells.load("06"), STEPS[run.profile], []
+    scales = (3, 2, 4) if SET5.is_dir() else ()
+    for scale in scales:
+        yield table(scale, scores(chapter, run, scale, steps), kept)
+    yield table_of_speed(speed(chapter, run), run.policy, kept)
     yield memory(chapter, kept)
-    keep(kept)
+    if not scales:
+        print("needs ../shared/data: Set5 is not there, nothing was trained or kept")
+        return
+    results.keep(
+        "superres",
+        title="Super-resolution on Set5",
+        command="python -m tests.benchmarks superres",
+        text="Chapter 06's network, trained on the photos inside scikit-image (Set5 shares none), "
+        f"{steps:,} steps; PSNR of Y by the papers' protocol, mean of five pictures. "
+        "The baseline is bicubic.",
+        rows=kept,
+        policy=run.policy,
+        steps=steps,
+    )
 
 
 def scores(chapter, run, scale, steps):
@@ -160,19 +148,50 @@ def scores(chapter, run, scale, steps):
     }
 
 
-def table(scale, result):
+def table(scale, result, kept):
     """One line for a scale; its bound is FSRCNN's at x3 in quick, VDSR's in full."""
-    own, theirs = result["network"]["psnr"], result["bicubic"]["psnr"]
-    aim = PUBLISHED[scale][2] if runtime.profile() == "full" else {3: 33.06}.get(scale)
-    bound = None if aim is None else round(10 ** ((theirs - aim) / 10), 4)
-    others = ", ".join(f"{name} {value:.2f}" for name, value in result["published psnr"].items())
-    yield row(
+    own, theirs, papers = result["network"], result["bicubic"], result["published psnr"]
+    aim = papers["VDSR"] if runtime.profile() == "full" else {3: papers["FSRCNN"]}.get(scale)
+    others = ", ".join(f"{name} {value:.2f}" for name, value in papers.items())
+    note = f"{result['seconds']} s of training; in papers: {others}"
+    for name, unit, bound in (("psnr", "dB", aim), ("ssim", "", theirs["ssim"])):
+        line = metrics.row(
+            f"{name.upper()} at x{scale}",
+            own[name],
+            better="higher",
+            baseline=theirs[name],
+            bound=bound,
+            unit=unit,
+        )
+        kept.append(line | ({"note": note} if name == "psnr" else {}))
+    return row(
         f"Set5 x{scale}: squared error after {result['seconds']} s",
         "bicubic",
-        10 ** ((theirs - own) / 10),
-        bound,
-        f"{own:.2f} dB, SSIM {result['network']['ssim']:.4f}; bicubic {theirs:.2f}; {others}",
+        10 ** ((theirs["psnr"] - own["psnr"]) / 10),
+        None if aim is None else round(10 ** ((theirs["psnr"] - aim) / 10), 4),
+        f"{own['psnr']:.2f} dB, SSIM {own['ssim']:.4f}; bicubic {theirs['psnr']:.2f}; {others}",
         lower=True,
+    )
+
+
+def table_of_speed(rates, policy, kept):
+    """One line for the megapixels of result per second, against float32."""
+    kept.append(
+        metrics.row(
+            f"result at x3 in tiles, {policy} against float32",
+            rates[policy],
+            better="higher",
+            baseline=rates["float32"],
+            bound=None,
+            unit="megapixels/s",
+        )
+    )
+    return row(
+        f"megapixels/s of result at x3, {policy}",
+        "the same in float32",
+        rates[policy] / rates["float32"],
+        None,
+        ", ".join(f"{name} {rate:.2f} megapixels/s" for name, rate in rates.items()),
     )
 
 
@@ -184,10 +203,16 @@ def memory(chapter, kept):
     command = [sys.executable, "-c", MEMORY, *map(str, folders), str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     result, peak = map(int, done.stdout.split()[-2:])
-    kept["12 megapixels at x3 in tiles, gigabytes"] = {
-        "result": round(result / 1e9, 3),
-        "peak while it is made": round(peak / 1e9, 3),
-    }
+    kept.append(
+        metrics.row(
+            "12 megapixels at x3 in tiles: peak memory against the result's own",
+            round(peak / 1e9, 3),
+            better="lower",
+            baseline=round(result / 1e9, 3),
+            bound=round(2 * result / 1e9, 3),
+            unit="GB",
+        )
+    )
     return row(
         "12 megapixels at x3 in tiles: peak memory",
         "its result, 108 megapixels",
@@ -196,9 +221,3 @@ def memory(chapter, kept):
         f"{peak / 1e9:.2f} GB for a result of {result / 1e9:.2f} GB",
         lower=True,
     )
-
-
-def keep(content):
-    """Write the results beside those of other benchmarks."""
-    file = runtime.REPOSITORY / "data" / "results" / f"superres_{content['profile']}.json"
-    runtime.write_text(file, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

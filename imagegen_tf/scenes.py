@@ -1,0 +1,327 @@
+"""Captioned scenes of shapes: an offline world of pictures with words, in which truth is known.
+
+One or two shapes float before a coloured wall and throw a shadow on it. Their outlines are signed
+distances, sampled four times per pixel.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from imagegen_tf import scene_captions as words
+
+SHAPES = words.SHAPES
+COLOURS = {
+    "red": (0.84, 0.13, 0.15),
+    "orange": (0.97, 0.52, 0.08),
+    "yellow": (0.98, 0.86, 0.20),
+    "green": (0.16, 0.62, 0.24),
+    "turquoise": (0.14, 0.76, 0.74),
+    "blue": (0.13, 0.30, 0.84),
+    "purple": (0.50, 0.18, 0.66),
+    "pink": (0.97, 0.56, 0.74),
+}
+RADII = {"small": (0.125, 0.15), "large": (0.23, 0.27)}  # in shares of the picture's side
+WALLS = {  # the colours of the wall at its top and at its bottom
+    "paper": ((0.97, 0.95, 0.90), (0.88, 0.85, 0.79)),
+    "dawn": ((0.80, 0.84, 0.92), (0.97, 0.90, 0.84)),
+    "fog": ((0.72, 0.76, 0.78), (0.60, 0.64, 0.68)),
+    "night": ((0.10, 0.11, 0.18), (0.20, 0.19, 0.30)),
+}
+WALL_DEPTH = 10.0  # objects float at depths from 3 to 9
+UNSEEN = frozenset(
+    [
+        ("red", "heart"),
+        ("orange", "ring"),
+        ("yellow", "square"),
+        ("green", "star"),
+        ("blue", "triangle"),
+        ("purple", "circle"),
+    ]
+)
+_FINE = 2  # samples per pixel and direction
+_AT_ONCE = 128  # scenes
+
+
+class Object(NamedTuple):
+    """One shape: four words, and where it is.
+
+    Fields:
+        shape, colour, size, texture: words of SHAPES, COLOURS, SIZES and TEXTURES.
+        x, y: its middle, in shares of the picture's side, from the left and from the top.
+        radius: in shares of the side.
+        angle: counter-clockwise, in radians.
+        depth: distance from the eye; the wall is at WALL_DEPTH.
+    """
+
+    shape: str
+    colour: str
+    size: str
+    texture: str
+    x: float
+    y: float
+    radius: float
+    angle: float
+    depth: float
+
+
+class Scene(NamedTuple):
+    """A picture of which everything is known.
+
+    Fields:
+        image: float32 (size, size, 3) in [0, 1].
+        alphas: float32 (objects, size, size, 1): how much of each pixel the object would cover if
+            nothing stood before it.
+        depth: float32 (size, size, 1); grows away from the eye.
+        caption: one of the true captions.
+        objects: tuple of Object, in the order of the caption.
+        captions: all true captions.
+    """
+
+    image: np.ndarray
+    alphas: np.ndarray
+    depth: np.ndarray
+    caption: str
+    objects: tuple
+    captions: tuple
+
+
+def draw(count, *, size=32, objects=2, textures=words.TEXTURES, pairs="any", rng=None):
+    """Draw scenes.
+
+    Args:
+        count: number of scenes.
+        size: height and width in pixels, at least 16.
+        objects: shapes in each scene, 1 or 2.
+        textures: some of TEXTURES.
+        pairs: "any"; "seen" leaves out the pairs of colour and shape in UNSEEN; "unseen" has one of
+            them in every scene.
+        rng: seed, numpy.random.Generator or None.
+    Yields:
+        Scene, `count` times.
+    Raises:
+        ValueError: an argument out of its range.
+    Example:
+        >>> next(draw(1, rng=0)).image.shape
+        (32, 32, 3)
+
+    Taught in: notebooks/09_captioning.ipynb
+    """
+    if count < 1 or size < 16 or objects not in (1, 2):
+        raise ValueError(
+            f"expected count >= 1, size >= 16, 1 or 2 objects; got {count}, {size}, {objects}"
+        )
+    if pairs not in ("any", "seen", "unseen"):
+        raise ValueError(f'pairs: expected "any", "seen" or "unseen", got {pairs!r}')
+    if not textures or set(textures) - set(words.TEXTURES):
+        raise ValueError(f"textures: expected some of {words.TEXTURES}, got {textures!r}")
+    rng = np.random.default_rng(rng)
+    for start in range(0, count, _AT_ONCE):
+        some = [
+            _arrange(_invent(objects, textures, pairs, rng), rng)
+            for _ in range(min(_AT_ONCE, count - start))
+        ]
+        yield from _finish(some, size, rng)
+
+
+def illustrate(caption, *, size=32, rng=None):
+    """Draw a scene of which a caption is true: what a text-to-image model should draw.
+
+    Args:
+        caption: text in the grammar of `scene_captions`.
+        size: height and width in pixels, at least 16.
+        rng: seed, numpy.random.Generator or None; chooses what the caption leaves open.
+    Returns:
+        Scene, with this caption.
+    Raises:
+        ValueError: the caption is not in the grammar, or nothing can be as it says.
+    Example:
+        >>> illustrate("a small red star above a large blue circle", rng=0).objects[1].shape
+        'circle'
+
+    Taught in: notebooks/11_text_to_image.ipynb
+    """
+    rng = np.random.default_rng(rng)
+    reading = words.read(caption)
+    for _ in range(1_000):
+        invented = [
+            {
+                "shape": one["shape"],
+                "colour": one["colour"],
+                "size": one["size"] or str(rng.choice(words.SIZES)),
+                "texture": one["texture"],
+            }
+            for one in reading.objects
+        ]
+        scene_objects = _arrange(invented, rng)
+        if reading.relation in (None, *words.relations(scene_objects)):
+            drawn = _render([scene_objects], rng.integers(len(WALLS), size=1), size)
+            return _tell(words.clean(caption), scene_objects, *(part[0] for part in drawn))
+    raise ValueError(f"caption: no scene was found of which {caption!r} is true")
+
+
+def _invent(count, textures, pairs, rng):
+    """Choose the words of a scene's objects; no two share both colour and shape."""
+    everything = [(colour, shape) for colour in COLOURS for shape in SHAPES]
+    allowed = [pair for pair in everything if pairs == "any" or pair not in UNSEEN]
+    chosen = [allowed[place] for place in rng.choice(len(allowed), count, replace=False)]
+    if pairs == "unseen":
+        chosen[rng.integers(count)] = sorted(UNSEEN)[rng.integers(len(UNSEEN))]
+    return [
+        {
+            "shape": shape,
+            "colour": colour,
+            "size": str(rng.choice(words.SIZES)),
+            "texture": str(rng.choice(textures)),
+        }
+        for colour, shape in chosen
+    ]
+
+
+def _arrange(invented, rng):
+    """Place objects so that they are inside, seen, and stand in a clear direction to each other."""
+    while True:
+        placed = []
+        nearness = rng.permutation(len(invented))
+        for one, order in zip(invented, nearness, strict=True):
+            radius = rng.uniform(*RADII[one["size"]])
+            x, y = rng.uniform(1.1 * radius, 1 - 1.1 * radius, 2)
+            angle, depth = rng.uniform(-0.25, 0.25), 3 + 3 * order + rng.uniform(0, 2)
+            placed.append(Object(**one, x=x, y=y, radius=radius, angle=angle, depth=depth))
+        if len(placed) == 1:
+            return tuple(placed)
+        a, b = placed
+        across, down = abs(a.x - b.x), abs(a.y - b.y)
+        apart = np.hypot(across, down) / (a.radius + b.radius)
+        clear = max(across, down) > 1.6 * min(across, down)
+        if clear and apart > 0.72 and not 0.85 < apart < 1.1:
+            return tuple(placed)
+
+
+def _finish(arranged, size, rng):
+    """Render arranged scenes and choose a caption for each."""
+    walls = rng.integers(len(WALLS), size=len(arranged))
+    for objects, *drawn in zip(arranged, *_render(arranged, walls, size), strict=True):
+        captions = words.write(objects)
+        yield _tell(captions[rng.integers(len(captions))], objects, *drawn)
+
+
+def _tell(caption, objects, image, alphas, depth):
+    """Make a scene; its objects come in the order of the caption."""
+    captions = words.write(objects)
+    if words.read(caption).relation not in (words.relations(objects) or (None,)):
+        objects, alphas = objects[::-1], alphas[::-1]
+    return Scene(image, alphas, depth, caption, objects, captions)
+
+
+def _render(arranged, walls, size):
+    """Give images, alphas and depths of many scenes at once."""
+    fine = _FINE * size
+    place = (np.arange(fine, dtype=np.float32) + 0.5) / fine
+    x, y = place[None, None, :], place[None, :, None]
+    ends = np.array([WALLS[name] for name in WALLS], np.float32)[walls]
+    image = ends[:, 0, None, None] + (ends[:, 1] - ends[:, 0])[:, None, None] * y[..., None]
+    image = np.broadcast_to(image, (len(arranged), fine, fine, 3)).copy()
+    depth = np.full((len(arranged), fine, fine, 1), WALL_DEPTH, np.float32)
+    number = len(arranged[0])
+    alphas = np.empty((len(arranged), number, fine, fine, 1), np.float32)
+    rows = np.arange(len(arranged))
+    # From the farthest to the nearest, as painters do.
+    orders = np.array([np.argsort([-one.depth for one in objects]) for objects in arranged])
+    for turn in range(number):
+        which = orders[:, turn]
+        some = [objects[place] for objects, place in zip(arranged, which, strict=True)]
+        u, v = _own_places(some, x, y)
+        distance = _distances(some, u, v)
+        alpha = _coverage(distance, some, 1.0 / fine)
+        off = np.array([(WALL_DEPTH - one.depth) * 0.006 for one in some], np.float32)
+        shadow = _shadow(some, x, y, off)
+        image *= 1 - 0.42 * shadow * (1 - alpha)
+        image += alpha * (_painted(some, u, v, distance) - image)
+        near = np.array([one.depth for one in some], np.float32)[:, None, None, None]
+        depth = np.where(alpha > 0.5, near, depth)
+        alphas[rows, which] = alpha
+    return _shrunk(image).clip(0, 1), _shrunk(alphas), _shrunk(depth, np.min)
+
+
+def _own_places(objects, x, y, shift=0.0):
+    """Give each pixel's place as its object sees it: turned back, in units of its radius."""
+    middle = np.array([(one.x, one.y, one.radius, one.angle) for one in objects], np.float32)
+    cx, cy, radius, angle = (column[:, None, None] for column in middle.T)
+    across, down = (x - cx - shift) / radius, (y - cy - shift) / radius
+    cosine, sine = np.cos(angle), np.sin(angle)
+    return cosine * across - sine * down, sine * across + cosine * down
+
+
+def _distances(objects, u, v):
+    """Give the signed distance to each object's outline, in units of its radius."""
+    names = np.array([one.shape for one in objects])
+    distance = np.empty(u.shape, np.float32)
+    for name in np.unique(names):
+        some = names == name
+        distance[some] = _OUTLINES[name](u[some], v[some])
+    return distance
+
+
+def _coverage(distance, objects, pixel):
+    """Give how much of each fine pixel is inside."""
+    radius = np.array([one.radius for one in objects], np.float32)[:, None, None]
+    return np.clip(0.5 - distance * radius / pixel, 0, 1)[..., None]
+
+
+def _shadow(objects, x, y, off):
+    """Give the soft shadow on the wall: the farther from the wall, the softer and farther off."""
+    off = off[:, None, None]
+    distance = _distances(objects, *_own_places(objects, x, y, off))
+    radius = np.array([one.radius for one in objects], np.float32)[:, None, None]
+    return np.clip(0.5 - distance * radius / (2.2 * off), 0, 1)[..., None]
+
+
+def _painted(objects, u, v, distance):
+    """Give each object's own colours: its texture, light from the upper left, a darker rim."""
+    colour = np.array([COLOURS[one.colour] for one in objects], np.float32)[:, None, None]
+    names = np.array([one.texture for one in objects])[:, None, None]
+    stripes = (v / 0.5) % 1 < 0.42
+    dots = np.hypot((u / 0.62) % 1 - 0.5, (v / 0.62) % 1 - 0.5) < 0.27
+    marked = ((names == "striped") & stripes) | ((names == "dotted") & dots)
+    colour = np.where(marked[..., None], 0.35 * colour + 0.65, colour)
+    light = 1 - 0.13 * (u + v)
+    rim = np.clip(1 + distance / 0.22, 0, 1) * 0.16
+    return colour * (light - rim)[..., None]
+
+
+def _shrunk(fine, by=np.mean):
+    """Join fine pixels to pixels."""
+    *front, height, width, channels = fine.shape
+    shape = (*front, height // _FINE, _FINE, width // _FINE, _FINE, channels)
+    return by(fine.reshape(shape), axis=(-4, -2)).astype(np.float32)
+
+
+def _star(u, v):
+    angle = np.arctan2(u, -v)
+    fold = 2 * np.pi / 5
+    angle = np.abs((angle + fold / 2) % fold - fold / 2)
+    radius = np.hypot(u, v)
+    # The line from a tip at radius 1.15 to an inner corner at radius 0.5, half a fold away.
+    inner = 0.5 * np.array([np.cos(fold / 2), np.sin(fold / 2)])
+    normal = np.array([inner[1], 1.15 - inner[0]]) / np.hypot(inner[1], 1.15 - inner[0])
+    across, along = radius * np.cos(angle), radius * np.sin(angle)
+    return normal[0] * (across - 1.15) + normal[1] * along
+
+
+def _heart(u, v):
+    v = v - 0.08
+    side, middle = 0.64, 0.64 / np.sqrt(2)
+    rounds = np.hypot(np.abs(u) - middle, v + middle) - side
+    body = np.maximum(np.abs(u + v), np.abs(u - v)) / np.sqrt(2) - side
+    return np.minimum(rounds, body)
+
+
+_OUTLINES = {
+    "circle": lambda u, v: np.hypot(u, v) - 0.95,
+    "square": lambda u, v: np.maximum(np.abs(u), np.abs(v)) - 0.84,
+    "triangle": lambda u, v: np.maximum(v - 0.15, 0.866 * np.abs(u) - 0.5 * (v - 0.15)) - 0.62,
+    "star": _star,
+    "heart": _heart,
+    "ring": lambda u, v: np.abs(np.hypot(u, v) - 0.72) - 0.28,
+}
