@@ -25,6 +25,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "runtime",
         "scene_captions",
         "scenes",
+        "text",
         "training",
         "weights",
         "widgets",
