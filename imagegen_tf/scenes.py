@@ -237,7 +237,9 @@ def _render(arranged, walls, size):
         off = np.array([(WALL_DEPTH - one.depth) * 0.006 for one in some], np.float32)
         shadow = _shadow(some, x, y, off)
         image *= 1 - 0.42 * shadow * (1 - alpha)
-        image += alpha * (_painted(some, u, v, distance) - image)
+        inside = alpha[..., 0] > 0
+        paint = _painted(some, np.nonzero(inside)[0], u[inside], v[inside], distance[inside])
+        image[inside] += alpha[inside] * (paint - image[inside])
         near = np.array([one.depth for one in some], np.float32)[:, None, None, None]
         depth = np.where(alpha > 0.5, near, depth)
         alphas[rows, which] = alpha
@@ -277,24 +279,23 @@ def _shadow(objects, x, y, off):
     return np.clip(0.5 - distance * radius / (2.2 * off), 0, 1)[..., None]
 
 
-def _painted(objects, u, v, distance):
-    """Give each object's own colours: its texture, light from the upper left, a darker rim."""
-    colour = np.array([COLOURS[one.colour] for one in objects], np.float32)[:, None, None]
-    names = np.array([one.texture for one in objects])[:, None, None]
+def _painted(objects, rows, u, v, distance):
+    """Give the colours of pixels inside: texture, light from the upper left, a darker rim."""
+    colour = np.array([COLOURS[one.colour] for one in objects], np.float32)[rows]
+    names = np.array([words.TEXTURES.index(one.texture) for one in objects])[rows]
     stripes = (v / 0.5) % 1 < 0.42
     dots = np.hypot((u / 0.62) % 1 - 0.5, (v / 0.62) % 1 - 0.5) < 0.27
-    marked = ((names == "striped") & stripes) | ((names == "dotted") & dots)
-    colour = np.where(marked[..., None], 0.35 * colour + 0.65, colour)
+    marked = np.choose(names, [np.zeros_like(dots), stripes, dots])
+    colour = np.where(marked[:, None], 0.35 * colour + 0.65, colour)
     light = 1 - 0.13 * (u + v)
     rim = np.clip(1 + distance / 0.22, 0, 1) * 0.16
-    return colour * (light - rim)[..., None]
+    return colour * (light - rim)[:, None]
 
 
 def _shrunk(fine, by=np.mean):
     """Join fine pixels to pixels."""
-    *front, height, width, channels = fine.shape
-    shape = (*front, height // _FINE, _FINE, width // _FINE, _FINE, channels)
-    return by(fine.reshape(shape), axis=(-4, -2)).astype(np.float32)
+    parts = [fine[..., y::_FINE, x::_FINE, :] for y in range(_FINE) for x in range(_FINE)]
+    return by(parts, axis=0).astype(np.float32)
 
 
 def _star(u, v):
