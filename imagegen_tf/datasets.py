@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from imagegen_tf import compositing, glyphs, images, readers, runtime
+from imagegen_tf import compositing, glyphs, images, readers, runtime, scenes
+from imagegen_tf.readers import CLASS_NAMES
 
 # The two halves share no scene: the stereo pair stays together, and so do the two eye pictures.
 PHOTOS = {
@@ -41,34 +42,8 @@ PHOTOS = {
     ),
 }
 GLYPHS = {"digits": glyphs.DIGITS, "letters": glyphs.LETTERS}
-OFFLINE = ("photos", *GLYPHS)
-CLASS_NAMES = {
-    "mnist": tuple("0123456789"),
-    "fashion_mnist": (
-        "T-shirt/top",
-        "trouser",
-        "pullover",
-        "dress",
-        "coat",
-        "sandal",
-        "shirt",
-        "sneaker",
-        "bag",
-        "ankle boot",
-    ),
-    "cifar10": (
-        "airplane",
-        "automobile",
-        "bird",
-        "cat",
-        "deer",
-        "dog",
-        "frog",
-        "horse",
-        "ship",
-        "truck",
-    ),
-}
+OFFLINE = ("photos", *GLYPHS, "scenes")
+SCENES = {"train": (20_000, 0), "test": (2_000, 1)}  # number and seed
 CARD = "See data/README.md, section photos: sources and licences of scikit-image's pictures."
 # Middlebury 2014 "Motorcycle", at the size that scikit-image ships.
 FOCAL_LENGTH, BASELINE, PRINCIPAL_POINT_GAP = 994.978, 0.193001, 31.086  # pixels, metres, pixels
@@ -204,15 +179,16 @@ def stereo():
 def load(name, split="train", *, seed=0):
     """Load a data set by its name.
 
-    Always there, offline: "photos", "digits" and "letters". Downloaded once by Keras: "mnist",
-    "fashion_mnist" and "cifar10", unless IMAGEGEN_DATA/NAME holds their original files (IDX, .gz;
-    CIFAR-10's binary version). One's own pictures: "folder:PATH", where PATH may start in
-    IMAGEGEN_DATA; it is read with all folders below, and those directly below it are the classes.
+    Always there, offline: "photos", "digits", "letters" and "scenes" (32 pixels, two objects, no
+    pair of scenes.UNSEEN). Downloaded once by Keras: "mnist", "fashion_mnist" and "cifar10", unless
+    IMAGEGEN_DATA/NAME holds their original files (IDX, .gz; CIFAR-10's binary version). One's own,
+    where PATH may start in IMAGEGEN_DATA: "folder:PATH" is read with all folders below, and those
+    directly below it are the classes; "captions:PATH" holds pictures and a table of captions.
 
     Args:
-        name: one of names(), or "folder:PATH".
+        name: one of names(), "folder:PATH" or "captions:PATH".
         split: "train" or "test".
-        seed: decides which tenth of a folder is its test split.
+        seed: decides which tenth of a folder, or fifth of captioned pictures, is the test split.
     Returns:
         A Dataset.
     Raises:
@@ -227,8 +203,9 @@ def load(name, split="train", *, seed=0):
     """
     if split not in PHOTOS:
         raise ValueError(f'split: expected "train" or "test", got {split!r}')
-    if name.startswith("folder:"):
-        return _folder(name, split, seed)
+    kind, _, path = name.partition(":")
+    if path and kind in ("folder", "captions"):
+        return _own(name, split, seed)
     if name == "photos":
         pictures = tuple(images.to_uint8(photo(one)) for one in PHOTOS[split])
         return Dataset(name, split, pictures, class_names=PHOTOS[split], card=CARD)
@@ -236,6 +213,11 @@ def load(name, split="train", *, seed=0):
         pictures, labels = _glyphs(name, split)
         card = "See data/README.md, section digits, letters."
         return Dataset(name, split, pictures, labels, class_names=tuple(GLYPHS[name]), card=card)
+    if name == "scenes":
+        pictures, captions = _scenes(split)
+        return Dataset(
+            name, split, pictures, captions=captions, card="Drawn by imagegen_tf.scenes."
+        )
     if name in CLASS_NAMES:
         own = runtime.data_folder()
         here = own is not None and (own / name).is_dir()
@@ -251,7 +233,8 @@ def load(name, split="train", *, seed=0):
             class_names=CLASS_NAMES[name],
             card=f"See data/README.md, section {name}.",
         )
-    raise ValueError(f"data set: expected one of {', '.join(names())} or folder:PATH, got {name!r}")
+    known = ", ".join((*names(), "folder:PATH", "captions:PATH"))
+    raise ValueError(f"data set: expected one of {known}, got {name!r}")
 
 
 @functools.cache
@@ -278,17 +261,35 @@ def _download(name, split):
     return both[split]
 
 
-def _folder(name, split, seed):
+@functools.cache
+def _scenes(split):
+    """Draw the scenes of a split; the first caption of each is the one chosen for it."""
+    count, seed = SCENES[split]
+    pictures, captions = np.empty((count, 32, 32, 3), np.uint8), []
+    for number, scene in enumerate(scenes.draw(count, pairs="seen", rng=seed)):
+        pictures[number] = images.to_uint8(scene.image)
+        captions.append((scene.caption, *(one for one in scene.captions if one != scene.caption)))
+    pictures.flags.writeable = False
+    return pictures, tuple(captions)
+
+
+def _own(name, split, seed):
     """Read one's own folder, looked for in IMAGEGEN_DATA and then from the repository's root."""
-    path = Path(name.removeprefix("folder:")).expanduser()
+    kind, _, path = name.partition(":")
+    path = Path(path).expanduser()
     own = runtime.data_folder()
     if not path.is_absolute():
         inside = own is not None and (own / path).is_dir()
         path = own / path if inside else runtime.REPOSITORY / path
-    pictures, labels, classes = readers.folder(path, split, seed)
+    labels = captions = classes = None
+    if kind == "folder":
+        pictures, labels, classes = readers.folder(path, split, seed)
+    else:
+        pictures, captions = readers.captioned(path, split, seed)
     one_size = len({picture.shape for picture in pictures}) == 1
     pictures = np.stack(pictures) if one_size else tuple(pictures)
-    return Dataset(name, split, pictures, labels, None, classes, "Your own pictures.")
+    captions = None if captions is None else tuple(captions)
+    return Dataset(name, split, pictures, labels, captions, classes, "Your own pictures.")
 
 
 def square(dataset, size, channels=None):

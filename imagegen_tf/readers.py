@@ -1,5 +1,6 @@
 """Reading pictures and labels from the files of a data set, or from a folder of one's own."""
 
+import csv
 import gzip
 import zlib
 
@@ -7,6 +8,33 @@ import numpy as np
 
 from imagegen_tf import images
 
+CLASS_NAMES = {
+    "mnist": tuple("0123456789"),
+    "fashion_mnist": (
+        "T-shirt/top",
+        "trouser",
+        "pullover",
+        "dress",
+        "coat",
+        "sandal",
+        "shirt",
+        "sneaker",
+        "bag",
+        "ankle boot",
+    ),
+    "cifar10": (
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    ),
+}
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
@@ -94,3 +122,65 @@ def folder(path, split, seed):
     if len(classes) > 1 and all(file.parent != path for file in files):
         labels = np.array([classes.index(parts[0]) for parts in kept])
     return pictures, labels, tuple(classes) if labels is not None else None
+
+
+def captioned(path, split, seed):
+    """Read pictures with captions; a fifth of the pictures, drawn by the seed, is the test split.
+
+    Two layouts are known. Flickr8k's: `images/` and `captions.txt`, with a line "image,caption" for
+    each caption, several for a picture. OpenMoji's: `png/` and `captions.csv` with columns file and
+    name. Transparency is shown over white. A row that is broken, and one whose picture is missing
+    or cannot be read, is named and left out.
+
+    Args:
+        path: pathlib.Path of the folder.
+        split: "train" or "test".
+        seed: whole number.
+    Returns:
+        pictures: list of uint8 (height, width, 3).
+        captions: list of tuples of texts.
+    Raises:
+        FileNotFoundError: no such folder, or neither of the two files in it.
+        ValueError: the file has other columns, or no picture with a caption could be read.
+    """
+    layouts = {
+        "captions.txt": ("images", "image", "caption"),
+        "captions.csv": ("png", "file", "name"),
+    }
+    found = [name for name in layouts if (path / name).is_file()]
+    if not found:
+        raise FileNotFoundError(f"{path}: expected captions.txt or captions.csv in this folder")
+    pictures, texts = layouts[found[0]][0], _rows(path / found[0], *layouts[found[0]][1:])
+    names = sorted(texts)
+    order = np.random.default_rng(seed).permutation(len(names))
+    tests = {names[place] for place in order[: max(1, len(names) // 5)]}
+    kept = []
+    for name in names:
+        if (name in tests) == (split == "test"):
+            try:
+                kept.append(
+                    (images.to_uint8(images.read(path / pictures / name)), tuple(texts[name]))
+                )
+            except (ValueError, OSError) as error:
+                print(f"skipped: {error}")
+    if not kept:
+        raise ValueError(f"{path}: no captioned picture of the {split} split could be read")
+    return [picture for picture, _ in kept], [captions for _, captions in kept]
+
+
+def _rows(file, key, value):
+    """Collect the texts of each picture from a table with a header."""
+    # Line by line: a quote that is never closed must not swallow the lines below it.
+    lines = file.read_text("utf-8-sig", errors="replace").splitlines()
+    rows = [[cell.strip() for cell in next(csv.reader([line]), [])] for line in lines]
+    heads = rows[0] if rows else []
+    if key not in heads or value not in heads:
+        raise ValueError(f"{file}: expected columns {key} and {value}, got {', '.join(heads)}")
+    texts = {}
+    for number, row in enumerate(rows[1:], 2):
+        cells = dict(zip(heads, row, strict=False))
+        if len(row) == len(heads) and cells[key] and cells[value]:
+            texts.setdefault(cells[key], []).append(cells[value])
+        elif any(row):
+            print(f"skipped: {file.name}, line {number}: {lines[number - 1][:60]!r}")
+    return texts

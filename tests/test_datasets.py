@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from imagegen_tf import datasets, images
+from imagegen_tf import datasets, images, scene_captions, scenes
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
@@ -313,3 +313,83 @@ def test_a_data_set_holds_images_of_three_axes():
 def test_square_refuses(size, channels):
     with pytest.raises(ValueError, match="expected size >= 1 and 1 or 3 channels"):
         datasets.square(grey(), size, channels)
+
+
+def test_scenes_are_a_data_set_with_all_their_captions():
+    train, test = (datasets.load("scenes", split) for split in ("train", "test"))
+    assert train.images.shape == (20_000, 32, 32, 3)
+    assert test.images.shape == (2_000, 32, 32, 3)
+    assert not np.array_equal(train.images[:2_000], test.images)
+    for captions in test.captions[:200]:
+        assert len(set(captions)) == len(captions) >= 4
+        for caption in captions:
+            named = scene_captions.read(caption).objects
+            assert not {(one["colour"], one["shape"]) for one in named} & scenes.UNSEEN
+
+
+def captioned(folder, table, name="captions.txt"):
+    """Write a folder of ten pictures, each of one grey, and a table of captions."""
+    pictures = folder / ("images" if name == "captions.txt" else "png")
+    pictures.mkdir(parents=True)
+    for number in range(10):
+        grey = np.full((4, 5 + number % 2, 3), number / 20, np.float32)
+        images.write(pictures / f"{number}.png", grey)
+    (folder / name).write_bytes(table.encode())
+    return f"captions:{folder}"
+
+
+def both(name):
+    """Give all pictures' greys with their captions."""
+    found = {}
+    for split, count in (("train", 8), ("test", 2)):
+        dataset = datasets.load(name, split)
+        assert len(dataset.images) == len(dataset.captions) == count
+        found |= {
+            round(20 * one.mean() / 255): texts
+            for one, texts in zip(dataset.images, dataset.captions, strict=True)
+        }
+    return found
+
+
+def test_captions_go_with_their_pictures(tmp_path):
+    rows = [f"{number}.png,picture {number}" for number in range(10)]
+    rows += ['3.png,"again, with a comma"']
+    found = both(captioned(tmp_path, "\r\n".join(["image,caption", *rows, ""])))
+    assert found[3] == ("picture 3", "again, with a comma")
+    assert all(found[number] == (f"picture {number}",) for number in set(range(10)) - {3})
+
+
+def test_a_table_of_names_is_read_too(tmp_path):
+    rows = [f'{number}.png,"face, {number}",smileys' for number in range(10)]
+    found = both(captioned(tmp_path, "\n".join(["file,name,group", *rows]), "captions.csv"))
+    assert found[7] == ("face, 7",)
+
+
+def test_broken_rows_are_named_and_left_out(tmp_path, capsys):
+    rows = [f"{number}.png,picture {number}" for number in range(10)]
+    broken = ["4.png", '5.png,"never closed', "gone.png,no such picture", ",no name", ""]
+    name = captioned(tmp_path, "\n".join(["image,caption", *broken, *rows]))
+    train, test = (datasets.load(name, split) for split in ("train", "test"))
+    assert len(train.images) + len(test.images) == 10
+    said = capsys.readouterr().out
+    assert "line 2" in said
+    assert "line 5" in said
+    assert "gone.png" in said
+
+
+def test_captions_that_cannot_be_had_are_explained(tmp_path):
+    with pytest.raises(FileNotFoundError, match="captions.txt or captions.csv"):
+        datasets.load(f"captions:{tmp_path}")
+    name = captioned(tmp_path / "a", "picture;text\n")
+    with pytest.raises(ValueError, match="expected columns image and caption"):
+        datasets.load(name)
+    name = captioned(tmp_path / "b", "image,caption\nnone.png,nothing\n")
+    with pytest.raises(ValueError, match="no captioned picture"):
+        datasets.load(name, "test")
+
+
+@needs_shared
+def test_real_captions():
+    flickr = datasets.load(f"captions:{SHARED / 'flickr8k'}", "test")
+    assert len(flickr.images) == 200
+    assert {len(texts) for texts in flickr.captions} == {5}
