@@ -6,6 +6,7 @@ from imagegen_tf import runtime
 
 with runtime.quiet():
     import keras
+    import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable("imagegen_tf")
@@ -60,3 +61,133 @@ def _cubic(x):
     near = 1.5 * x**3 - 2.5 * x**2 + 1
     far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
     return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
+
+
+@keras.saving.register_keras_serializable("imagegen_tf")
+class PullPush(keras.layers.Layer):
+    """Fill holes from a pyramid of ever coarser averages, exactly as editing.fill does.
+
+    Called on [image, mask]: (number, height, width, channels) and (number, height, width, 1), where
+    the mask is 1 in the hole. What stands in the hole does not matter, not even NaN. All sizes,
+    up to 2**levels pixels a side; in float32. A picture without a known pixel becomes 0.
+
+    Args:
+        levels: how often sides are halved, at most; whole number >= 1.
+    Raises:
+        ValueError: another number of levels.
+    References:
+        Gortler et al., 1996, The Lumigraph, section 3.4, doi:10.1145/237170.237200
+    Taught in: notebooks/07_inpainting.ipynb
+    """
+
+    def __init__(self, levels=12, **options):
+        super().__init__(**options | {"dtype": "float32"})
+        if not levels >= 1 or levels % 1:
+            raise ValueError(f"levels: expected a whole number >= 1, got {levels!r}")
+        self.levels = int(levels)
+
+    def call(self, inputs):
+        return _pull_push(*inputs, self.levels)
+
+    def compute_output_shape(self, shapes):
+        """Give the shape of the filled images."""
+        return tuple(shapes[0])
+
+    def get_config(self):
+        """Give what a saved network needs to build this layer again."""
+        return super().get_config() | {"levels": self.levels}
+
+
+def _pull_push(image, mask, levels):
+    """Fill holes from a pyramid; levels that are whole already are halved without harm."""
+    known = tf.cast(mask < 0.5, tf.float32)
+    pyramid = [(tf.where(mask < 0.5, image, 0.0), known)]
+    for _ in range(levels):
+        values, weight = pyramid[-1]
+        if values.shape[1:3] == (1, 1):
+            break
+        total, count = (4 * _halved(one) for one in (values * weight, weight))
+        pyramid.append((total / tf.maximum(count, 1e-9), tf.minimum(count, 1.0)))
+    coarse = pyramid[-1][0]
+    for values, weight in reversed(pyramid[:-1]):
+        size = tf.shape(values)[1:3]
+        fine = tf.image.resize(coarse, 2 * tf.shape(coarse)[1:3])[:, : size[0], : size[1]]
+        coarse = values * weight + fine * (1 - weight)
+    return coarse
+
+
+def _halved(batch):
+    """Average 2 x 2 pixels; an odd side gets a row of zeros first."""
+    odd = tf.shape(batch)[1:3] % 2
+    batch = tf.pad(batch, [[0, 0], [0, odd[0]], [0, odd[1]], [0, 0]])
+    return tf.nn.avg_pool2d(batch, 2, 2, "VALID")
+
+
+@keras.saving.register_keras_serializable("imagegen_tf")
+class Plate(keras.layers.Layer):
+    """Fill holes with a thin plate under tension, the surface that bends and slopes least.
+
+    Among all surfaces with the known pixels as they are, it has the smallest sum of (bending)² +
+    tension * (slope)². Tension 0 is the biharmonic equation; with a large one the plate becomes a
+    soap film (Laplace's equation), which does not overshoot. The layer starts from PullPush and
+    takes steps of the conjugate gradient method, every picture and channel by itself. Called on
+    [image, mask] as PullPush is; values are not clipped.
+
+    Args:
+        tension: weight of the slope, in 1 / pixels²; >= 0.
+        steps: of the solver, whole number >= 1. Wider holes and less tension need more.
+    Raises:
+        ValueError: a tension below 0 or not finite; another number of steps.
+    References:
+        Hestenes and Stiefel, 1952, Methods of conjugate gradients, doi:10.6028/jres.049.044
+        Smith and Wessel, 1990, Gridding with continuous curvature splines in tension,
+        doi:10.1190/1.1442837
+    Taught in: notebooks/07_inpainting.ipynb
+    """
+
+    def __init__(self, tension=1.0, steps=40, **options):
+        super().__init__(**options | {"dtype": "float32"})
+        if not 0 <= tension < float("inf") or not steps >= 1 or steps % 1:
+            raise ValueError(f"expected tension >= 0 and steps >= 1, got {tension} and {steps}")
+        self.tension, self.steps = float(tension), int(steps)
+
+    def call(self, inputs):
+        mask = tf.cast(inputs[1] > 0.5, tf.float32)
+
+        def bent(surface):  # half the gradient of what is minimised, in the hole
+            curvature = _laplacian(surface)
+            return mask * (_laplacian(curvature) - self.tension * curvature)
+
+        def step(number, surface, rest, direction, size):
+            change = bent(direction)
+            length = size / (_dot(direction, change) + 1e-20)
+            surface, rest = surface + length * direction, rest - length * change
+            now = _dot(rest, rest)
+            return number + 1, surface, rest, rest + now / (size + 1e-20) * direction, now
+
+        surface = _pull_push(*inputs, levels=12)
+        rest = -bent(surface)
+        state = (0, surface, rest, rest, _dot(rest, rest))
+        return tf.while_loop(lambda number, *_: number < self.steps, step, state)[1]
+
+    def compute_output_shape(self, shapes):
+        """Give the shape of the filled images."""
+        return tuple(shapes[0])
+
+    def get_config(self):
+        """Give what a saved network needs to build this layer again."""
+        return super().get_config() | {"tension": self.tension, "steps": self.steps}
+
+
+def _laplacian(batch):
+    """Sum the differences to the four neighbours; beyond the border stands the border's value."""
+    batch = tf.concat([batch[:, :1], batch, batch[:, -1:]], axis=1)
+    batch = tf.concat([batch[:, :, :1], batch, batch[:, :, -1:]], axis=2)
+    rows = batch[:, 2:, 1:-1] + batch[:, :-2, 1:-1]
+    columns = batch[:, 1:-1, 2:] + batch[:, 1:-1, :-2]
+    return rows + columns - 4 * batch[:, 1:-1, 1:-1]
+
+
+def _dot(first, second):
+    """Give the scalar product of each picture's channels: (number, 1, 1, channels)."""
+    return tf.reduce_sum(first * second, axis=[1, 2], keepdims=True)

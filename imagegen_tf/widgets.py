@@ -2,7 +2,13 @@
 
 import base64
 import html
+import io
+import json
 import os
+import uuid
+
+import numpy as np
+from PIL import Image, ImageDraw
 
 
 def is_open():
@@ -49,3 +55,104 @@ def _picture(figure, alt):
     """Write a figure as an element of a page."""
     source = base64.b64encode(figure.encode("png")).decode()
     return f'<img src="data:image/png;base64,{source}" alt="{html.escape(alt)}">'
+
+
+def painter(image, *, brush=12, alt="A picture to paint a mask on."):
+    """Make a picture to paint a mask on, with a pointer, in an open notebook.
+
+    Paint over what shall go; "clear" starts again. The browser draws with a canvas and hands the
+    strokes over as text, so that nothing but ipywidgets is needed. What is painted stays in this
+    kernel.
+
+    Args:
+        image: float32 (height, width, channels), values in [0, 1].
+        brush: width of the brush at the start, in pixels of the image.
+        alt: text alternative of the picture.
+    Returns:
+        An ipywidgets box; `strokes_of(box)` gives what was painted, for `mask_of`.
+    Taught in: notebooks/07_inpainting.ipynb
+    """
+    import ipywidgets
+
+    height, width = image.shape[:2]
+    name = f"imagegen-strokes-{uuid.uuid4().hex}"
+    text = ipywidgets.Textarea(layout=ipywidgets.Layout(display="none"))
+    text.add_class(name)
+    page = _CANVAS.format(
+        name=name, width=width, height=height, brush=int(brush), alt=html.escape(alt),
+        source=base64.b64encode(_png(image)).decode(),
+    )  # fmt: skip
+    return ipywidgets.VBox([ipywidgets.HTML(page), text])
+
+
+def strokes_of(box):
+    """Read what was painted on a painter.
+
+    Args:
+        box: what `painter` gave.
+    Returns:
+        list of strokes, each a dict of "width" and "points", a list of (x, y) in pixels; empty if
+        nothing was painted.
+    """
+    return json.loads(box.children[1].value or "[]")
+
+
+def mask_of(strokes, height, width):
+    """Draw strokes as a mask.
+
+    Args:
+        strokes: list of dicts with "width", in pixels, and "points", at least one (x, y).
+        height, width: size of the mask.
+    Returns:
+        float32 (height, width, 1), 1 where painted.
+    Raises:
+        ValueError: a stroke without a point, or with a width below 1.
+    Example:
+        >>> mask_of([{"width": 2, "points": [(1, 1), (6, 1)]}], 4, 8).sum() > 5
+        True
+
+    Taught in: notebooks/07_inpainting.ipynb
+    """
+    picture = Image.new("L", (width, height))
+    pen = ImageDraw.Draw(picture)
+    for stroke in strokes:
+        thick, points = stroke["width"], [tuple(point) for point in stroke["points"]]
+        if not points or not thick >= 1:
+            raise ValueError(f"stroke: expected points and a width >= 1, got {stroke}")
+        if len(points) > 1:
+            pen.line(points, 255, round(thick), joint="curve")
+        for x, y in (points[0], points[-1]):
+            pen.ellipse((x - thick / 2, y - thick / 2, x + thick / 2, y + thick / 2), 255)
+    return (np.asarray(picture)[:, :, None] > 0).astype(np.float32)
+
+
+def _png(image):
+    """Write an image as the bytes of a PNG file."""
+    pixels = np.floor(np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+    with io.BytesIO() as file:
+        Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG")
+        return file.getvalue()
+
+
+# The handlers stand in attributes, because a browser runs no script that is added to a page later.
+_CANVAS = """
+<div><canvas width="{width}" height="{height}" role="img" aria-label="{alt}" tabindex="0"
+ style="width:{width}px;max-width:100%;touch-action:none;cursor:crosshair;
+ background-size:100% 100%;background-image:url('data:image/png;base64,{source}')"
+ onpointerdown="this.all=this.all||[];this.setPointerCapture(event.pointerId);
+  this.one={{width:+this.parentNode.querySelector('input').value,points:[]}};
+  this.all.push(this.one);this.onpointermove(event);"
+ onpointermove="if(!this.one)return;var r=this.getBoundingClientRect();
+  var k=this.width/r.width,c=this.getContext('2d');
+  var x=(event.clientX-r.left)*k,y=(event.clientY-r.top)*k,p=this.one.points;
+  var q=p.length?p[p.length-1]:[x,y];p.push([Math.round(x*10)/10,Math.round(y*10)/10]);
+  c.strokeStyle='#E69F00';c.lineWidth=this.one.width;c.lineCap='round';
+  c.beginPath();c.moveTo(q[0],q[1]);c.lineTo(x+0.01,y);c.stroke();"
+ onpointerup="this.one=null;var t=document.querySelector('.{name} textarea');
+  t.value=JSON.stringify(this.all);t.dispatchEvent(new Event('input',{{bubbles:true}}));
+  t.dispatchEvent(new Event('change',{{bubbles:true}}));"
+ ></canvas><br>
+<label>brush, pixels <input type="range" min="2" max="60" value="{brush}"></label>
+<button onclick="var c=this.parentNode.querySelector('canvas');c.all=[];
+ c.getContext('2d').clearRect(0,0,c.width,c.height);c.onpointerup();">clear</button></div>
+"""

@@ -1,11 +1,11 @@
-"""layers: the same numbers as images.resize, at every size, in every precision, on disk."""
+"""layers: the numbers of what they stand for, at every size, in every precision, on disk."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from imagegen_tf import datasets, images, layers, weights
+from imagegen_tf import datasets, editing, images, layers, weights
 
 
 @pytest.fixture(autouse=True)
@@ -74,3 +74,99 @@ def test_a_clone_is_the_same():
     small = np.random.default_rng(0).random((1, 5, 4, 1)).astype(np.float32)
     built = network(2)
     assert np.array_equal(built(small), keras.models.clone_model(built)(small))
+
+
+def noise(*shape):
+    """A picture of even random numbers."""
+    return np.random.default_rng(0).random(shape).astype(np.float32)
+
+
+def some_holes(height, width, number=2, share=0.4):
+    """Masks of single pixels; the first pixel is always known."""
+    rng = np.random.default_rng(1)
+    masks = (rng.random((number, height, width, 1)) < share).astype(np.float32)
+    masks[:, 0, 0] = 0
+    return masks
+
+
+def poisoned(batch, masks):
+    """The pictures with NaN in the holes."""
+    return np.where(masks > 0, np.nan, batch).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (8, 8), (40, 72), (13, 21), (16, 8), (1, 5), (1, 1)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_layer_pull_push_is_editing_fill(size, channels):
+    batch, masks = noise(2, *size, channels), some_holes(*size)
+    found = layers.PullPush()([poisoned(batch, masks), masks]).numpy()
+    expected = [editing.fill(a, b, "pull-push") for a, b in zip(batch, masks, strict=True)]
+    assert found.dtype == np.float32
+    assert np.abs(found - np.stack(expected)).max() < 1e-5
+
+
+def laplacian(surface):
+    """The sum of differences to four neighbours, with the border repeated."""
+    p = np.pad(surface, 1, mode="edge")
+    return p[2:, 1:-1] + p[:-2, 1:-1] + p[1:-1, 2:] + p[1:-1, :-2] - 4 * surface
+
+
+@pytest.mark.parametrize("tension", [0.0, 0.3, 1.0, 20.0])
+def test_the_plate_solves_its_equation(tension):
+    # The same system, solved densely by NumPy, in float64.
+    batch, masks = noise(1, 12, 11, 1), np.zeros((1, 12, 11, 1), np.float32)
+    masks[0, 3:9, 4:11] = 1
+    found = layers.Plate(tension, 300)([poisoned(batch, masks), masks]).numpy().ravel()
+    units = np.eye(132).reshape(-1, 12, 11)
+    bending = [laplacian(laplacian(one)) - tension * laplacian(one) for one in units]
+    system = np.stack([one.ravel() for one in bending], axis=1)
+    hole, values = masks.ravel() > 0, batch.ravel().astype(np.float64)
+    right = -system[np.ix_(hole, ~hole)] @ values[~hole]
+    expected = np.linalg.solve(system[np.ix_(hole, hole)], right)
+    assert np.abs(found[hole] - expected).max() < 1e-3
+    assert np.array_equal(found[~hole], batch.ravel()[~hole])
+
+
+def test_a_plate_continues_slopes_and_a_film_never_overshoots():
+    ramp = np.broadcast_to(np.linspace(0.2, 0.8, 24, dtype=np.float32)[:, None], (24, 24))
+    batch, masks = ramp[None, :, :, None].copy(), np.zeros((1, 24, 24, 1), np.float32)
+    masks[0, 8:16, 8:16] = 1
+    found = layers.Plate(0.0, 400)([poisoned(batch, masks), masks])
+    assert np.abs(found - batch).max() < 2e-3
+    rough = noise(1, 24, 24, 1)
+    film = layers.Plate(1e4, 400)([poisoned(rough, masks), masks]).numpy()
+    assert film.min() >= rough.min() - 1e-3 and film.max() <= rough.max() + 1e-3
+
+
+@pytest.mark.parametrize("levels", [0, -1, 1.5, float("nan")])
+def test_pyramids_that_make_no_sense_are_refused(levels):
+    with pytest.raises(ValueError, match="levels: expected a whole number >= 1, got"):
+        layers.PullPush(levels)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"tension": one} for one in (-1, float("nan"), float("inf"))]
+    + [{"steps": one} for one in (0, 2.5, float("nan"))],
+)
+def test_plates_that_make_no_sense_are_refused(options):
+    with pytest.raises(ValueError, match="expected tension >= 0 and steps >= 1, got"):
+        layers.Plate(**options)
+
+
+@pytest.mark.parametrize("layer", [layers.PullPush(), layers.Plate(0.5, 20)])
+def test_no_hole_and_nothing_but_hole(layer):
+    batch = noise(2, 16, 24, 3)
+    assert np.array_equal(layer([batch, np.zeros((2, 16, 24, 1), np.float32)]), batch)
+    empty = layer([batch * np.nan, np.ones((2, 16, 24, 1), np.float32)]).numpy()
+    assert np.array_equal(empty, np.zeros_like(batch))
+
+
+@pytest.mark.parametrize("kind", [layers.PullPush(3), layers.Plate(0.3, 7)])
+def test_fills_are_saved_with_their_settings(tmp_path, kind):
+    image, mask = keras.Input((None, None, 3)), keras.Input((None, None, 1))
+    built = keras.Model([image, mask], kind([image, mask]))
+    assert built.output_shape == (None, None, None, 3)
+    weights.save(built, tmp_path / "fill.keras")
+    loaded = keras.saving.load_model(tmp_path / "fill.keras")
+    pair = [noise(2, 16, 24, 3), some_holes(16, 24)]
+    assert np.array_equal(built(pair), loaded(pair))

@@ -1,6 +1,7 @@
 """widgets: what a person moves changes what is shown."""
 
 import numpy as np
+import pytest
 
 from imagegen_tf import plots, widgets
 
@@ -22,3 +23,17 @@ def test_moving_a_slider_changes_the_picture():
     assert picture.value != before
     column.children[1].value = 1.0
     assert picture.value == before
+
+
+def test_what_is_painted_becomes_a_mask():
+    box = widgets.painter(np.full((20, 30, 3), 0.5, np.float32), brush=6)
+    page, text = box.children
+    assert widgets.strokes_of(box) == []
+    assert 'width="30" height="20"' in page.value and "data:image/png;base64," in page.value
+    text.value = '[{"width": 6, "points": [[5, 10], [25, 10]]}, {"width": 4, "points": [[15, 3]]}]'
+    mask = widgets.mask_of(widgets.strokes_of(box), 20, 30)
+    assert mask.shape == (20, 30, 1) and set(np.unique(mask)) == {0, 1}
+    assert mask[10, 5:26].all() and mask[3, 15] == 1 and mask[18].sum() == 0
+    assert 5 <= mask[:, 15, 0].sum() <= 12
+    with pytest.raises(ValueError, match="expected points and a width >= 1"):
+        widgets.mask_of([{"width": 3, "points": []}], 20, 30)
