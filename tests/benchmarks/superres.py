@@ -145,8 +145,7 @@ def scores(chapter, run, scale, steps):
         return network(small[None])[0].numpy()
 
     def eightfold(small, size):
-        views = [(turns, mirrored) for turns in range(4) for mirrored in (False, True)]
-        return np.mean([unturn(once(turn(small, *one), size), *one) for one in views], axis=0)
+        return chapter.eightfold(network, small)
 
     found, mean = judge(chapter, scale, once), judge(chapter, scale, eightfold)
     return {
@@ -156,17 +155,6 @@ def scores(chapter, run, scale, steps):
         "mean of eight": round(mean[0], 3),
         "published psnr": dict(zip(("SRCNN", "FSRCNN", "VDSR"), PUBLISHED[scale], strict=True)),
     }
-
-
-def turn(image, turns, mirrored):
-    """Turn an image by quarters, then mirror it or not."""
-    image = np.rot90(image, turns)
-    return np.ascontiguousarray(image[:, ::-1] if mirrored else image)
-
-
-def unturn(image, turns, mirrored):
-    """Undo `turn`."""
-    return np.rot90(image[:, ::-1] if mirrored else image, -turns)
 
 
 def table(scale, result, kept):
