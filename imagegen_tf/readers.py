@@ -103,8 +103,11 @@ def folder(path, split, seed):
     """
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no such folder")
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURE_ENDINGS)
-    files = [file for file in files if not file.name.startswith(".")]
+    files = [file for file in path.rglob("*") if file.suffix.lower() in PICTURE_ENDINGS]
+    # In one order on every system, and nothing hidden: previews and checkpoints lie there.
+    files = sorted(files, key=lambda file: file.relative_to(path).as_posix())
+    hidden = [any(p.startswith(".") for p in file.relative_to(path).parts) for file in files]
+    files = [file for file, skip in zip(files, hidden, strict=True) if not skip]
     order = np.random.default_rng(seed).permutation(len(files))
     tests = set(order[: max(1, len(files) // 10)].tolist()) if len(files) > 1 else set()
     pictures, kept = [], []
@@ -153,7 +156,8 @@ def captioned(path, split, seed):
     pictures, texts = layouts[found[0]][0], _rows(path / found[0], *layouts[found[0]][1:])
     names = sorted(texts)
     order = np.random.default_rng(seed).permutation(len(names))
-    tests = {names[place] for place in order[: max(1, len(names) // 5)]}
+    share = max(1, len(names) // 5) if len(names) > 1 else 0
+    tests = {names[place] for place in order[:share]}
     kept = []
     for name in names:
         if (name in tests) == (split == "test"):
@@ -171,7 +175,10 @@ def captioned(path, split, seed):
 def _rows(file, key, value):
     """Collect the texts of each picture from a table with a header."""
     # Line by line: a quote that is never closed must not swallow the lines below it.
-    lines = file.read_text("utf-8-sig", errors="replace").splitlines()
+    text = file.read_text("utf-8-sig", errors="replace")
+    if "\ufffd" in text:
+        print(f"{file.name} is not in UTF-8: some letters are lost")
+    lines = text.splitlines()
     rows = [[cell.strip() for cell in next(csv.reader([line]), [])] for line in lines]
     heads = rows[0] if rows else []
     if key not in heads or value not in heads:

@@ -34,13 +34,15 @@ def keep(name, *, title, command, rows, text="", policy="float32", num_replicas=
     if not rows:
         raise ValueError("rows: expected at least one")
     lines = {name: value for name, value, _ in machine.report()}
+    parts = (lines["processor"], f"{lines['cores']} cores", best_feature())
+    gpus = [value for name, value in lines.items() if name[:4] == "GPU " and name[4:].isdigit()]
     content = {
         "title": title,
         "text": text,
         "command": command,
         "profile": runtime.profile(),
         "date": date.today().isoformat(),
-        "machine": f"{lines['processor']}, {lines['cores']} cores, {best_feature()}",
+        "machine": ", ".join([*parts, *gpus]),
         "num_replicas": num_replicas,
         "policy": policy,
         "rows": rows,

@@ -109,6 +109,23 @@ def read(caption):
     raise ValueError(f"caption: expected one of {', '.join(OPPOSITES)}, got {tokens[place]!r}")
 
 
+def write_reading(reading):
+    """Write what was read as the grammar writes it: the right article, no word for a plain texture.
+
+    Args:
+        reading: Reading.
+    Returns:
+        str.
+    Example:
+        >>> write_reading(read("A plain orange ring."))
+        'an orange ring'
+    """
+    phrases = [
+        _phrase(one["size"], one["texture"], one["colour"], one["shape"]) for one in reading.objects
+    ]
+    return f" {reading.relation} ".join(phrases)
+
+
 def clean(caption):
     """Bring a caption into the form that `write` has: lower case, single spaces, no full stop."""
     return " ".join(caption.lower().rstrip(" .\r\n").split())
@@ -135,7 +152,12 @@ def _read_object(tokens, place, caption):
 
 def _phrases(one):
     """Name an object with its size and without."""
-    texture = "" if one.texture == "plain" else one.texture
-    for size in (one.size, ""):
-        text = " ".join(word for word in (size, texture, one.colour, one.shape) if word)
-        yield f"{'an' if text[0] in 'aeiou' else 'a'} {text}"
+    for size in (one.size, None):
+        yield _phrase(size, one.texture, one.colour, one.shape)
+
+
+def _phrase(size, texture, colour, shape):
+    """Name an object; a plain texture has no word."""
+    named = (size, None if texture == "plain" else texture, colour, shape)
+    text = " ".join(word for word in named if word)
+    return f"{'an' if text[0] in 'aeiou' else 'a'} {text}"

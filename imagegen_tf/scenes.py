@@ -97,8 +97,8 @@ def draw(count, *, size=32, objects=2, textures=words.TEXTURES, pairs="any", rng
         pairs: "any"; "seen" leaves out the pairs of colour and shape in UNSEEN; "unseen" has one of
             them in every scene.
         rng: seed, numpy.random.Generator or None.
-    Yields:
-        Scene, `count` times.
+    Returns:
+        Iterator of Scene, `count` times.
     Raises:
         ValueError: an argument out of its range.
     Example:
@@ -115,7 +115,11 @@ def draw(count, *, size=32, objects=2, textures=words.TEXTURES, pairs="any", rng
         raise ValueError(f'pairs: expected "any", "seen" or "unseen", got {pairs!r}')
     if not textures or set(textures) - set(words.TEXTURES):
         raise ValueError(f"textures: expected some of {words.TEXTURES}, got {textures!r}")
-    rng = np.random.default_rng(rng)
+    return _draw(count, size, objects, textures, pairs, np.random.default_rng(rng))
+
+
+def _draw(count, size, objects, textures, pairs, rng):
+    """Yield the scenes; `draw` has checked the arguments."""
     for start in range(0, count, _AT_ONCE):
         some = [
             _arrange(_invent(objects, textures, pairs, rng), rng)
@@ -132,7 +136,7 @@ def illustrate(caption, *, size=32, rng=None):
         size: height and width in pixels, at least 16.
         rng: seed, numpy.random.Generator or None; chooses what the caption leaves open.
     Returns:
-        Scene, with this caption.
+        Scene; its caption is this one as the grammar writes it.
     Raises:
         ValueError: the caption is not in the grammar, or nothing can be as it says.
     Example:
@@ -141,6 +145,8 @@ def illustrate(caption, *, size=32, rng=None):
 
     Taught in: notebooks/11_text_to_image.ipynb
     """
+    if size < 16:
+        raise ValueError(f"size: expected 16 or more, got {size}")
     rng = np.random.default_rng(rng)
     reading = words.read(caption)
     for _ in range(1_000):
@@ -156,7 +162,8 @@ def illustrate(caption, *, size=32, rng=None):
         scene_objects = _arrange(invented, rng)
         if reading.relation in (None, *words.relations(scene_objects)):
             drawn = _render([scene_objects], rng.integers(len(WALLS), size=1), size)
-            return _tell(words.clean(caption), scene_objects, *(part[0] for part in drawn))
+            parts = (part[0] for part in drawn)
+            return _tell(words.write_reading(reading), scene_objects, *parts)
     raise ValueError(f"caption: no scene was found of which {caption!r} is true")
 
 

@@ -149,8 +149,9 @@ _CANVAS = """
   c.strokeStyle='#E69F00';c.lineWidth=this.one.width;c.lineCap='round';
   c.beginPath();c.moveTo(q[0],q[1]);c.lineTo(x+0.01,y);c.stroke();"
  onpointerup="this.one=null;var t=document.querySelector('.{name} textarea');
-  t.value=JSON.stringify(this.all);t.dispatchEvent(new Event('input',{{bubbles:true}}));
+  t.value=JSON.stringify(this.all||[]);t.dispatchEvent(new Event('input',{{bubbles:true}}));
   t.dispatchEvent(new Event('change',{{bubbles:true}}));"
+ onpointercancel="this.onpointerup()"
  ></canvas><br>
 <label>brush, pixels <input type="range" min="2" max="60" value="{brush}"></label>
 <button onclick="var c=this.parentNode.querySelector('canvas');c.all=[];

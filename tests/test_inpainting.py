@@ -9,6 +9,7 @@ import keras
 import notebook_cells
 import numpy as np
 import pytest
+import replicas
 import tensorflow as tf
 
 from imagegen_tf import datasets, editing, images, layers, runtime, training, weights
@@ -291,3 +292,32 @@ def test_a_saved_network_loads_elsewhere(chapter, tmp_path, policy):
     assert found.shape == batch.shape and found.dtype == np.float32
     assert np.array_equal(found[masks[..., 0] == 0], batch[masks[..., 0] == 0])
     assert np.abs(found - network([batch, masks])).max() < 0.05  # bfloat16 keeps 8 bits
+
+
+JOB = """
+chapter = notebook_cells.load("07")
+photo = images.to_uint8(datasets.photo("coffee"))
+patches = chapter.draw_patches([photo], 32, 16)
+holes = np.stack([chapter.strokes(n, 32, 32) for n in range(16)])
+packed = datasets.Dataset("coffee", "train", chapter.pack(patches, holes))
+build = chapter.rival("plate") if RIVAL else chapter.build_corrector
+kind = chapter.AbsoluteError if RIVAL else chapter.Inpainting
+model = chapter.build_model(run.strategy, build, steps=8, width=8, kind=kind, seed=3)
+with run.strategy.scope():
+    model.compile({"network": sgd(0.02)}, average={"network": 0.9})
+finish(model, training.fit(model, datasets.batches(packed, 8), 8, sys.argv[2] + "-run"))
+"""
+
+
+@pytest.mark.parametrize("is_rival", [False, True])
+def test_two_replicas_train_the_same_network_as_one(tmp_path, is_rival):
+    assert replicas.gap(f"RIVAL = {is_rival}\n{JOB}", tmp_path) <= 1e-5
+
+
+def test_patches_come_from_all_photos_and_where_there_is_detail(chapter):
+    even, rough = np.full((40, 60, 3), 0.5, np.float32), noise(50, 40, 3)
+    patches = chapter.draw_patches([images.to_uint8(even), images.to_uint8(rough)], 16, 200)
+    assert patches.shape == (200, 16, 16, 3) and patches.dtype == np.uint8
+    share = np.mean([one.std() > 5 for one in patches])
+    assert 0.6 < share < 1
+    assert (patches[:100].std(axis=(1, 2, 3)) > 5).any() and (patches.std(axis=(1, 2, 3)) < 5).any()

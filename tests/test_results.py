@@ -48,3 +48,10 @@ def test_no_rows_are_refused(shelf):
     with pytest.raises(ValueError, match="expected at least one"):
         results.keep("test", title="T", command="c", rows=[])
     assert not (shelf / "results").exists()
+
+
+def test_a_gpu_is_named(shelf, monkeypatch):
+    found = [("processor", "P", ""), ("cores", "2", ""), ("GPU 0", "a fast one", "")]
+    monkeypatch.setattr(results.machine, "report", lambda: found)
+    file = results.keep("test", title="T", command="c", rows=[a_row(2.0, 1.0)])
+    assert json.loads(file.read_text("utf-8"))["machine"].endswith(", a fast one")

@@ -133,12 +133,13 @@ def test_one_colour_and_shape_is_never_drawn_twice(many):
         "A striped pink heart behind an orange ring.\r\n",
         "a large  green square",
         "a red star above a red star",
+        "a plain orange ring left of a orange star",
     ],
 )
 def test_a_scene_is_drawn_from_its_caption(caption):
     scene = scenes.illustrate(caption, rng=0)
     reading = scene_captions.read(caption)
-    assert scene.caption == scene_captions.clean(caption)
+    assert scene_captions.read(scene.caption) == reading
     assert scene.caption in scene.captions
     assert [one.shape for one in scene.objects] == [one["shape"] for one in reading.objects]
 
@@ -172,4 +173,9 @@ def test_other_captions_are_refused(caption, message):
 )
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
-        next(scenes.draw(**arguments))
+        scenes.draw(**arguments)
+
+
+def test_a_scene_that_is_too_small_is_not_drawn():
+    with pytest.raises(ValueError, match="size: expected 16"):
+        scenes.illustrate("a red star", size=8)

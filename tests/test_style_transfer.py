@@ -8,9 +8,10 @@ import keras
 import notebook_cells
 import numpy as np
 import pytest
+import replicas
 import tensorflow as tf
 
-from imagegen_tf import datasets, images, runtime, training, weights
+from imagegen_tf import datasets, fingerprints, images, runtime, training, weights
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,15 @@ def test_vgg_input_agrees_with_keras(chapter):
     assert np.allclose(chapter.vgg_input(tf.constant(picture)), theirs, atol=1e-3)
 
 
-def test_vgg_features_get_this_input(chapter):
+@pytest.fixture(params=["float32", "mixed_bfloat16", "mixed_float16"])
+def policy(request):
+    """Each precision in turn."""
+    keras.config.set_dtype_policy(request.param)
+    yield request.param
+    keras.config.set_dtype_policy("float32")
+
+
+def test_vgg_features_get_this_input(chapter, policy):
     # With weights that take one channel through, the first map shows what reached the network.
     features = chapter.build_vgg_features(weights=None)
     first = next(
@@ -70,6 +79,8 @@ def test_vgg_features_get_this_input(chapter):
     maps = features(picture)
     assert [one.shape[1] for one in maps] == [32, 16, 8, 4, 2]
     assert np.allclose(maps[0][..., :3], np.maximum(theirs, 0), atol=1e-2)
+    assert {chapter.gram(one).dtype for one in maps} == {tf.float32}
+    assert keras.config.dtype_policy().name == policy
     assert not features.trainable_weights
 
 
@@ -149,6 +160,15 @@ def test_content_loss_of_an_even_map_is_one(chapter):
     assert float(chapter.content_loss(target, target)) == 0
 
 
+def test_content_loss_is_the_mean_over_pictures(chapter):
+    maps, wanted = (
+        noise(4, 6, 6, 3),
+        noise(4, 6, 6, 3, seed=1) * np.arange(1, 5)[:, None, None, None],
+    )
+    each = [float(chapter.content_loss(maps[[n]], wanted[[n]])) for n in range(4)]
+    assert float(chapter.content_loss(maps, wanted)) == pytest.approx(np.mean(each), rel=1e-5)
+
+
 def test_content_does_not_see_colour(chapter):
     # Pure red of 0.587 and pure green of 0.299 have one brightness (BT.601).
     red, green = np.zeros((2, 1, 4, 4, 3), np.float32)
@@ -185,6 +205,18 @@ def test_optimisers_lower_the_loss_and_stay_in_range(chapter, features, optimise
     assert seen == list(range(1, 21))
     assert float(loss(result[None])) < 0.2 * float(loss(start[None]))
     assert (np.diff(record[:, 0]) >= 0).all()
+
+
+@pytest.mark.parametrize("optimiser", ["by_adam", "by_lbfgs"])
+def test_nothing_is_compiled_while_the_clock_runs(chapter, optimiser):
+    traced = []
+
+    def loss(picture):
+        traced.append(1)
+        return tf.reduce_sum(picture**2)
+
+    getattr(chapter, optimiser)(loss, chapter.start_noise(8), 3)
+    assert len(traced) == 1
 
 
 def test_style_falls_twentyfold_and_the_photo_stays(chapter):
@@ -311,6 +343,37 @@ def test_training_lowers_the_style_loss_and_moves_only_the_network(trained, feat
     fresh = chapter.build_random_features(levels=3, count=12, colours=4)
     for ours, theirs in zip(features.get_weights(), fresh.get_weights(), strict=True):
         assert np.array_equal(ours, theirs)
+
+
+def test_one_style_is_not_taken_for_another(chapter, features):
+    pictures = images.to_uint8(noise(4 * 32, 32, 3)).reshape(4, 32, 32, 3)
+    crops = datasets.Dataset("noise", "train", pictures)
+    pipeline, prints = datasets.batches(crops, 2), []
+    for style in (chapter.strokes(32), chapter.strokes(32), chapter.mosaic(32)):
+        targets = targets_of(chapter, features, style)
+        options = {"steps": 30, "level": 1, "content_weight": 0.02}
+        model = chapter.build_model(tf.distribute.get_strategy(), features, targets, **options)
+        prints.append(fingerprints.of(model, pipeline))
+    assert prints[0] == prints[1] != prints[2]
+
+
+JOB = """
+chapter = notebook_cells.load("08")
+with run.strategy.scope():
+    features = chapter.build_random_features(levels=2, count=6, colours=2)
+targets = [chapter.gram(one) for one in features(chapter.strokes(32)[None])]
+pictures = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3)).astype(np.uint8)
+options = {"level": 1, "content_weight": 0.02, "smoothness": 0.1}
+model = chapter.build_model(run.strategy, features, targets, steps=8, seed=3, **options)
+with run.strategy.scope():
+    model.compile({"stylise": sgd(0.001)})
+crops = datasets.batches(datasets.Dataset("noise", "train", pictures), 4)
+finish(model, training.fit(model, crops, 8, sys.argv[2] + "-run"))
+"""
+
+
+def test_two_replicas_train_the_same_network_as_one(tmp_path):
+    assert replicas.gap(JOB, tmp_path) <= 1e-5
 
 
 def test_the_saved_network_is_read_in_a_fresh_process(trained, tmp_path):

@@ -31,6 +31,8 @@ def test_what_is_painted_becomes_a_mask():
     assert widgets.strokes_of(box) == []
     assert 'width="30" height="20"' in page.value and "data:image/png;base64," in page.value
     text.value = '[{"width": 6, "points": [[5, 10], [25, 10]]}, {"width": 4, "points": [[15, 3]]}]'
+    # A press that began elsewhere must not write "undefined", nor a lost touch stay open.
+    assert "this.all||[]" in page.value and 'onpointercancel="this.onpointerup()"' in page.value
     mask = widgets.mask_of(widgets.strokes_of(box), 20, 30)
     assert mask.shape == (20, 30, 1) and set(np.unique(mask)) == {0, 1}
     assert mask[10, 5:26].all() and mask[3, 15] == 1 and mask[18].sum() == 0

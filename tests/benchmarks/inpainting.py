@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from imagegen_tf import datasets, editing, images, metrics, results, runtime, weights
+from imagegen_tf import datasets, editing, images, metrics, results, runtime, sessions, weights
 from tests import notebook_cells
 
 KODAK = runtime.REPOSITORY.parent / "shared" / "data" / "kodak24"
@@ -31,7 +31,7 @@ def train(chapter, run, steps, count):
     data = datasets.batches(datasets.Dataset("photos", "train", packed), 8)
     model = chapter.build_model(run.strategy, steps=steps)
     model.make_train_function()
-    batches = iter(data)
+    batches = iter(sessions.shared(run.strategy, data))
     for _ in range(steps):
         model.train_function(batches)
         model.recent.clear()
@@ -137,6 +137,7 @@ def keep(run, scores, crops, seconds):
         "chapter's own.",
         rows=rows,
         policy=run.policy,
+        num_replicas=run.num_replicas,
         steps=STEPS[run.profile],
         patches=PATCHES[run.profile],
         seconds=round(seconds),

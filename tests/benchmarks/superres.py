@@ -12,11 +12,11 @@ import time
 
 import numpy as np
 
-from imagegen_tf import datasets, images, metrics, results, runtime, weights
+from imagegen_tf import datasets, images, metrics, results, runtime, sessions, weights
 from tests import notebook_cells
 
 SET5 = runtime.REPOSITORY.parent / "shared" / "data" / "superres"
-STEPS = {"quick": 10_500, "full": 150_000}
+STEPS = {"quick": 9_000, "full": 150_000}
 BICUBIC = {2: 33.64, 3: 30.39, 4: 28.42}
 # PSNR of Y on Set5 as their papers give it: SRCNN, FSRCNN, VDSR.
 PUBLISHED = {2: (36.66, 37.00, 37.53), 3: (32.75, 33.06, 33.66), 4: (30.48, 30.55, 31.35)}
@@ -25,17 +25,26 @@ FACTORS = (1, 0.85, 0.7, 0.6, 0.5, 0.4)  # sizes of the photos; Set5 is sharp: n
 SIZE, TILE = 512, 128  # of the picture whose enlargement is timed, and its tiles
 
 MEMORY = """
-import resource, sys
+import sys
+import psutil
 sys.path[:0] = sys.argv[1:3]
 import notebook_cells, numpy as np
 from imagegen_tf import weights
 chapter, network = notebook_cells.load("06"), weights.read(sys.argv[3])
 photo = np.random.default_rng(0).random((3000, 4000, 1), np.float32)
 chapter.in_tiles(network, photo[:256, :256], 128, chapter.reach(network))
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+import threading
+process, peak, done = psutil.Process(), [0], threading.Event()
+def watch():
+    while not done.wait(0.02):
+        peak[0] = max(peak[0], process.memory_info().rss)
+before = process.memory_info().rss
+watcher = threading.Thread(target=watch)
+watcher.start()
 large = chapter.in_tiles(network, photo, 128, chapter.reach(network))
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(large.nbytes, (after - before) * (1 if sys.platform == "darwin" else 1024))
+done.set()
+watcher.join()
+print(large.nbytes, peak[0] - before)
 """
 
 
@@ -67,7 +76,7 @@ def train(chapter, run, scale, steps):
     data = datasets.batches(datasets.Dataset("photos", "train", patches), 8)
     model = chapter.build_model(run.strategy, scale, steps=steps)
     model.make_train_function()
-    batches, step = iter(data), model.train_function
+    batches, step = iter(sessions.shared(run.strategy, data)), model.train_function
     for _ in range(steps):
         step(batches)
         model.recent.clear()
@@ -124,6 +133,7 @@ def measure():
         "The baseline is bicubic. How the patches are drawn was chosen by looking at Set5 at x3.",
         rows=kept,
         policy=run.policy,
+        num_replicas=run.num_replicas,
         steps=steps,
     )
 
@@ -223,6 +233,8 @@ def memory(chapter, kept):
     command = [sys.executable, "-c", MEMORY, *map(str, folders), str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     result, peak = map(int, done.stdout.split()[-2:])
+    if peak < result:
+        raise RuntimeError(f"peak memory {peak} bytes is less than the result's own {result}")
     kept.append(
         metrics.row(
             "12 megapixels at x3 in tiles: peak memory against the result's own",

@@ -1,0 +1,54 @@
+"""The same training on one replica and on two, each in a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from imagegen_tf import runtime
+
+START = """
+import sys
+from imagegen_tf import runtime
+run = runtime.setup(precision="float32")
+sys.path.insert(0, sys.argv[1])
+import keras, notebook_cells, numpy as np, tensorflow as tf
+from imagegen_tf import datasets, images, training
+sgd = lambda rate: keras.optimizers.SGD(rate)
+def finish(model, history):
+    values = [variable.numpy() for variable in model.state()]
+    np.savez(sys.argv[2], *values, losses=history.losses[next(iter(history.losses))])
+    print(run.num_replicas)
+"""
+
+
+def gap(job, folder):
+    """Train on one replica and on two; give the largest relative difference of any array.
+
+    Args:
+        job: program that trains with the names of START and ends with finish(model, history).
+        folder: pathlib.Path for its files.
+    """
+    results = []
+    for replicas in ("1", "2"):
+        file = folder / f"{replicas}.npz"
+        done = subprocess.run(
+            [sys.executable, "-c", START + job, str(Path(__file__).parent), str(file)],
+            env=os.environ
+            | {"PYTHONPATH": str(runtime.REPOSITORY), "IMAGEGEN_CPU_REPLICAS": replicas},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout.splitlines()[-1:] == [replicas], done.stderr[-2000:]
+        with np.load(file) as arrays:
+            results.append([arrays[name] for name in arrays.files])
+    assert len(results[0]) == len(results[1]) > 2
+    gaps = [
+        np.abs(one - two).max() / max(np.abs(one).max(), 1e-3)
+        for one, two in zip(*results, strict=True)
+    ]
+    assert np.isfinite(gaps).all()
+    return max(gaps)
