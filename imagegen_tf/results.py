@@ -16,7 +16,7 @@ baseline, and a bound that was missed says so.
 
 
 def keep(name, *, title, command, rows, text="", policy="float32", num_replicas=1, **more):
-    """Keep measurements under data/results, with the date and the machine.
+    """Keep measurements under data/results, with the date and the machine; RESULTS.md follows.
 
     Args:
         name: of the file, without its ending; the profile is added.
@@ -50,6 +50,7 @@ def keep(name, *, title, command, rows, text="", policy="float32", num_replicas=
     file = FOLDER / f"{name}_{runtime.profile()}.json"
     text = json.dumps(content | more, indent=2, ensure_ascii=False, allow_nan=False)
     runtime.write_text(file, text + "\n")
+    write()
     return file
 
 
