@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import replicas
 import tensorflow as tf
+from holes import noise, poisoned, some_holes
 
 from imagegen_tf import datasets, editing, images, layers, runtime, training, weights
 
@@ -33,24 +34,6 @@ def lively(chapter):
     noisy = [one + 0.05 * rng.normal(size=one.shape) for one in corrector.get_weights()]
     corrector.set_weights(noisy)
     return chapter.build_inpainting(corrector)
-
-
-def noise(*shape):
-    """A picture of even random numbers."""
-    return np.random.default_rng(0).random(shape).astype(np.float32)
-
-
-def some_holes(height, width, number=2, share=0.4):
-    """Masks of single pixels; the first pixel is always known."""
-    rng = np.random.default_rng(1)
-    masks = (rng.random((number, height, width, 1)) < share).astype(np.float32)
-    masks[:, 0, 0] = 0
-    return masks
-
-
-def poisoned(batch, masks):
-    """The pictures with NaN in the holes."""
-    return np.where(masks > 0, np.nan, batch).astype(np.float32)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (16, 40)])

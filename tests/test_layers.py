@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from holes import noise, poisoned, some_holes
 
 from imagegen_tf import datasets, editing, images, layers, weights
 
@@ -74,24 +75,6 @@ def test_a_clone_is_the_same():
     small = np.random.default_rng(0).random((1, 5, 4, 1)).astype(np.float32)
     built = network(2)
     assert np.array_equal(built(small), keras.models.clone_model(built)(small))
-
-
-def noise(*shape):
-    """A picture of even random numbers."""
-    return np.random.default_rng(0).random(shape).astype(np.float32)
-
-
-def some_holes(height, width, number=2, share=0.4):
-    """Masks of single pixels; the first pixel is always known."""
-    rng = np.random.default_rng(1)
-    masks = (rng.random((number, height, width, 1)) < share).astype(np.float32)
-    masks[:, 0, 0] = 0
-    return masks
-
-
-def poisoned(batch, masks):
-    """The pictures with NaN in the holes."""
-    return np.where(masks > 0, np.nan, batch).astype(np.float32)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (8, 8), (40, 72), (13, 21), (16, 8), (1, 5), (1, 1)])
