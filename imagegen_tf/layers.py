@@ -152,7 +152,17 @@ class Plate(keras.layers.Layer):
         self.tension, self.steps = float(tension), int(steps)
 
     def call(self, inputs):
-        mask = tf.cast(inputs[1] > 0.5, tf.float32)
+        surface = _pull_push(*inputs, levels=12)
+        number, height, width, channels = keras.ops.shape(surface)
+        # One plane for each channel: the solver's sums and products are twice as fast on planes.
+        planes = keras.ops.reshape(keras.ops.transpose(surface, (0, 3, 1, 2)), (-1, height, width))
+        mask = tf.repeat(tf.cast(inputs[1][:, :, :, 0] > 0.5, tf.float32), channels, axis=0)
+        planes = self._solve(planes, mask)
+        planes = keras.ops.reshape(planes, (number, channels, height, width))
+        return keras.ops.transpose(planes, (0, 2, 3, 1))
+
+    def _solve(self, surface, mask):
+        """Take the steps of the conjugate gradient method: (number, height, width)."""
 
         def bent(surface):  # half the gradient of what is minimised, in the hole
             curvature = _laplacian(surface)
@@ -165,7 +175,6 @@ class Plate(keras.layers.Layer):
             now = _dot(rest, rest)
             return number + 1, surface, rest, rest + now / (size + 1e-20) * direction, now
 
-        surface = _pull_push(*inputs, levels=12)
         rest = -bent(surface)
         state = (0, surface, rest, rest, _dot(rest, rest))
         return tf.while_loop(lambda number, *_: number < self.steps, step, state)[1]
@@ -189,5 +198,5 @@ def _laplacian(batch):
 
 
 def _dot(first, second):
-    """Give the scalar product of each picture's channels: (number, 1, 1, channels)."""
+    """Give the scalar product of each plane: (number, 1, 1)."""
     return tf.reduce_sum(first * second, axis=[1, 2], keepdims=True)
