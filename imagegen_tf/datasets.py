@@ -58,13 +58,13 @@ class Dataset:
         split: "train" or "test".
         images: uint8, one array (number, height, width, channels); a tuple of arrays (height,
             width, channels) where sizes differ.
-        labels: whole numbers (number,), or None.
+        labels: whole numbers (number, ...), often one for each picture, or rows of words; or None.
         captions: for each picture a tuple of texts, or None.
         class_names: a text for each label, or None; for photos the name of each picture.
         card: where the data come from and under which licence.
     Raises:
         ValueError: labels or captions of another number than images.
-        TypeError: images that are not uint8.
+        TypeError: images that are not uint8, labels that are not whole numbers.
     """
 
     name: str
@@ -80,6 +80,8 @@ class Dataset:
             values = getattr(self, field)
             if values is not None and len(values) != len(self.images):
                 raise ValueError(f"{field}: got {len(values)} for {len(self.images)} images")
+        if self.labels is not None and np.asarray(self.labels).dtype.kind not in "iu":
+            raise TypeError(f"labels: expected whole numbers, got {np.asarray(self.labels).dtype}")
         one_array = isinstance(self.images, np.ndarray)
         kinds = {self.images.dtype} if one_array else {one.dtype for one in self.images}
         if kinds != {np.dtype(np.uint8)}:
@@ -341,7 +343,7 @@ def batches(dataset, global_batch_size, *, labels=False, seed=0, repeat=True):
         repeat: False gives one epoch in the stored order, for measuring.
     Returns:
         tf.data.Dataset of uint8 (rows of this machine, height, width, channels), or of pairs with
-        int64 (rows of this machine,).
+        the labels as they are, (rows of this machine, ...).
     Raises:
         ValueError: pictures of several sizes, fewer pictures than a batch, a batch that the
             machines cannot share evenly, labels asked for where there are none.

@@ -1,5 +1,7 @@
 """Layers that Keras lacks and several chapters share. Import it before loading their networks."""
 
+import math
+
 import numpy as np
 
 from imagegen_tf import runtime
@@ -200,3 +202,58 @@ def _laplacian(batch):
 def _dot(first, second):
     """Give the scalar product of each plane: (number, 1, 1)."""
     return tf.reduce_sum(first * second, axis=[1, 2], keepdims=True)
+
+
+@keras.saving.register_keras_serializable("imagegen_tf")
+class Positions(keras.layers.Layer):
+    """Add a learned vector to each place of a row, so that equal things at two places differ.
+
+    Attention by itself sees a set: it knows neither the order of words nor where in a picture a
+    feature comes from. Called on (number, places, channels). A shorter row than the one it was
+    built for takes the first vectors.
+
+    Args:
+        places: how many vectors there are, whole number >= 1.
+        is_grid: whether the places are those of a square picture, row by row. The vectors then
+            start as slow waves over it, so that neighbours are alike; else they are small and
+            independent.
+    Raises:
+        ValueError: another number of places, or no square number for a grid.
+    References:
+        Gehring et al., 2017, Convolutional sequence to sequence learning, section 3.1,
+        arXiv:1705.03122
+    Taught in: notebooks/09_captioning.ipynb
+    """
+
+    def __init__(self, places, is_grid=False, **options):
+        super().__init__(**options)
+        if isinstance(places, bool) or not places >= 1 or places % 1:
+            raise ValueError(f"places: expected a whole number >= 1, got {places!r}")
+        self.places, self.is_grid = int(places), bool(is_grid)
+        if is_grid and math.isqrt(self.places) ** 2 != self.places:
+            raise ValueError(f"places: expected a square number for a grid, got {places}")
+
+    def build(self, shape):
+        """Make the vectors."""
+        start = _waves if self.is_grid else keras.initializers.RandomNormal(stddev=0.1)
+        self.vectors = self.add_weight((self.places, shape[-1]), start, name="vectors")
+
+    def call(self, inputs):
+        return inputs + self.vectors[: keras.ops.shape(inputs)[1]]
+
+    def compute_output_shape(self, shape):
+        """Give the shape of the input."""
+        return tuple(shape)
+
+    def get_config(self):
+        """Give what a saved network needs to build this layer again."""
+        return super().get_config() | {"places": self.places, "is_grid": self.is_grid}
+
+
+def _waves(shape, dtype=None):
+    """Mix slow waves over the rows and the columns of a square at random: (places, channels)."""
+    side = math.isqrt(shape[0])
+    waves = np.cos(np.pi * np.outer(np.arange(side) + 0.5, np.arange(1, 5)) / side)
+    rows, columns = np.repeat(waves, side, axis=0), np.tile(waves, (side, 1))
+    mix = keras.initializers.RandomNormal(stddev=0.25)((8, shape[1]))
+    return keras.ops.cast(np.hstack([rows, columns]).astype(np.float32) @ mix, dtype or "float32")

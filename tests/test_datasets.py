@@ -1,6 +1,7 @@
 """datasets: the photos inside scikit-image, their halves, one's own photos, the stereo pair."""
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -245,6 +246,15 @@ def test_batches_carry_their_labels():
     for pictures, labels in datasets.batches(grey(), 5, labels=True).take(4).as_numpy_iterator():
         assert (pictures[:, 0, 0, 0] * 10 == labels).all()
         assert labels.dtype == np.int64
+
+
+def test_rows_of_words_travel_beside_their_pictures():
+    data = grey()  # each picture's number is its brightness
+    rows = np.arange(len(data.images) * 6, dtype=np.int32).reshape(-1, 2, 3)
+    worded = replace(data, labels=rows)
+    for pictures, found in datasets.batches(worded, 5, labels=True).take(3).as_numpy_iterator():
+        assert found.shape == (5, 2, 3) and found.dtype == np.int32
+        assert np.array_equal(found, rows[pictures[:, 0, 0, 0]])
 
 
 def test_workers_share_each_global_batch(monkeypatch):

@@ -153,3 +153,39 @@ def test_fills_are_saved_with_their_settings(tmp_path, kind):
     loaded = keras.saving.load_model(tmp_path / "fill.keras")
     pair = [noise(2, 16, 24, 3), some_holes(16, 24)]
     assert np.array_equal(built(pair), loaded(pair))
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_positions_tell_equal_things_apart_and_are_saved(tmp_path, policy):
+    keras.config.set_dtype_policy(policy)
+    inputs = keras.Input((None, 3))
+    network = keras.Model(inputs, layers.Positions(5)(inputs))
+    (vectors,) = network.get_weights()
+    assert vectors.shape == (5, 3) and len({tuple(one) for one in vectors.tolist()}) == 5
+    given = np.ones((2, 4, 3), np.float32)
+    found = network(given)
+    assert found.dtype == keras.config.dtype_policy().compute_dtype
+    # A shorter row takes the first vectors; half precision keeps 8 bits.
+    assert np.allclose(tf.cast(found, tf.float32).numpy(), given + vectors[:4], atol=1e-2)
+    weights.save(network, tmp_path / "positions.keras")
+    again = weights.read(tmp_path / "positions.keras")
+    assert np.allclose(again(given).numpy(), given + vectors[:4], atol=1e-6)
+    for places in (0, 2.5, True):
+        with pytest.raises(ValueError, match="places: expected a whole number"):
+            layers.Positions(places)
+
+
+def test_positions_of_a_grid_start_as_slow_waves():
+    keras.utils.set_random_seed(0)
+    layer = layers.Positions(64, is_grid=True)
+    layer(np.zeros((1, 64, 12), np.float32))
+    vectors = np.reshape(layer.get_weights()[0], (8, 8, 12))
+    spread = np.std(vectors)
+    assert 0.3 < spread < 0.8
+    for axis in (0, 1):  # neighbours are alike, opposite sides are not
+        step = np.std(np.diff(vectors, axis=axis))
+        far = np.std(np.take(vectors, 7, axis) - np.take(vectors, 0, axis))
+        assert step < spread < far
+    assert layer.get_config()["is_grid"] is True
+    with pytest.raises(ValueError, match="square number"):
+        layers.Positions(60, is_grid=True)
