@@ -8,13 +8,14 @@ import json
 import sys
 
 from imagegen_tf import runtime
-from tests.benchmarks import inpainting, pixels, superres, training
+from tests.benchmarks import flow, inpainting, pixels, superres, training
 
 PARTS = {
     "pixels": pixels.measure,
     "training": training.measure,
     "superres": superres.measure,
     "inpainting": inpainting.measure,
+    "flow": flow.measure,
 }
 
 
