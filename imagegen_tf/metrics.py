@@ -1,6 +1,7 @@
 """Measures of image quality, and the report that ends every chapter."""
 
 import html
+import itertools
 import json
 import math
 import time
@@ -73,6 +74,61 @@ def _same_shape(image, reference):
     images.check(reference, "reference")
     if image.shape != reference.shape:
         raise ValueError(f"image has shape {image.shape} but reference has {reference.shape}")
+
+
+def bleu(hypotheses, references):
+    """Measure how many runs of one to four words captions share with their references.
+
+    Counted over all captions together by sacrebleu: words are split at spaces and nothing else is
+    done to them (tokenize none), a count of 0 stays 0 (smoothing none), and captions shorter than
+    their references are marked down. A caption may be good and score low: bleu knows words, not
+    meanings.
+
+    Args:
+        hypotheses: texts, one for each picture; an empty one counts as no word.
+        references: for each picture a list of texts, at least one.
+    Returns:
+        tuple of four floats in [0, 1]: BLEU-1, BLEU-2, BLEU-3 and BLEU-4.
+    Raises:
+        ValueError: no caption, another number of references, or a picture without one.
+        TypeError: a text where a list of texts is expected.
+    Example:
+        >>> bleu(["a red star"], [["a red star", "a star"]])
+        (1.0, 1.0, 1.0, 0.0)
+
+    References:
+        Papineni et al., 2002, BLEU, doi:10.3115/1073083.1073135
+        Post, 2018, A call for clarity in reporting BLEU scores, doi:10.18653/v1/W18-6319
+    Taught in: notebooks/09_captioning.ipynb
+    """
+    from sacrebleu.metrics import BLEU
+
+    if isinstance(hypotheses, str) or any(isinstance(one, str) for one in references):
+        raise TypeError("expected a list of texts, and a list of texts for each; got one text")
+    if not len(hypotheses) or len(hypotheses) != len(references):
+        raise ValueError(
+            "expected at least one caption, and references for each; got "
+            f"{len(hypotheses)} and {len(references)}"
+        )
+    if not all(len(one) for one in references):
+        raise ValueError("references: a picture has none")
+    # One row for each place in the lists; sacrebleu takes None for what a shorter list lacks.
+    streams = itertools.zip_longest(*references)
+    counted = BLEU(tokenize="none", smooth_method="none", force=True).corpus_score(
+        list(hypotheses), [list(stream) for stream in streams]
+    )
+    scores = (
+        BLEU.compute_bleu(
+            counted.counts[:order],
+            counted.totals[:order],
+            counted.sys_len,
+            counted.ref_len,
+            smooth_method="none",
+            max_ngram_order=order,
+        )
+        for order in range(1, 5)
+    )
+    return tuple(min(1.0, one.score / 100) for one in scores)
 
 
 def row(name, value, *, better, bound, baseline=None, unit=""):

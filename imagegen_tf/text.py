@@ -112,7 +112,7 @@ class Vocabulary:
         """
         own = keras.layers.TextVectorization()
         own.adapt([caption])
-        return [word for word in own.get_vocabulary()[2:] if word not in self.words[4:]]
+        return [str(word) for word in own.get_vocabulary()[2:] if word not in self.words[4:]]
 
     def save(self, path):
         """Write the words and the length as JSON; `load` reads it."""

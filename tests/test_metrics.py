@@ -135,3 +135,49 @@ def test_missing_kinds_of_pictures_lower_the_recall_alone():
     few_precision, few_recall = metrics.precision_recall(real, generated[kinds < 2])
     assert few_recall < 0.45 < 0.7 < recall  # two kinds of five
     assert few_precision > precision - 0.05
+
+
+def test_bleu_by_hand():
+    # Papineni's example: of seven "the" only two count, as the reference has no more.
+    scores = metrics.bleu(["the the the the the the the"], [["the cat is on the mat"]])
+    assert scores == pytest.approx((2 / 7, 0, 0, 0))
+    # Three of four words, one of three pairs, no run of three; as long as its reference.
+    scores = metrics.bleu(["a red ring here"], [["a red star here", "x"]])
+    assert scores == pytest.approx((3 / 4, (3 / 4 * 1 / 3) ** (1 / 2), 0, 0))
+    # All words right, but two instead of three: the penalty is exp(1 - 3/2).
+    assert metrics.bleu(["a red"], [["a red ring"]])[0] == pytest.approx(math.exp(-1 / 2))
+
+
+def test_bleu_counts_over_all_captions_and_references():
+    one, two = "a red star above a blue ring", "a green heart"
+    assert metrics.bleu([one, two], [["x", one], [two]]) == pytest.approx((1, 1, 1, 1))
+    # Neither case nor punctuation is changed: "Ring." is another word.
+    changed = [one.replace("ring", "Ring."), two]
+    scores = metrics.bleu(changed, [[one], [two]])
+    assert scores[0] == pytest.approx(9 / 10)
+    # Counts of all captions are added before anything is divided: 4 + 1 runs of four, 3 + 0 right.
+    assert scores[3] == pytest.approx((9 / 10 * 7 / 8 * 5 / 6 * 3 / 4) ** (1 / 4))
+
+
+def test_bleu_is_sacrebleus():
+    from sacrebleu import corpus_bleu
+
+    said = ["a red star left of a ring", "the blue heart", "a"]
+    true = [["a red star above a ring", "a star"], ["a blue heart"], ["a ring", "a", "b"]]
+    streams = [[one[place] if place < len(one) else None for one in true] for place in range(3)]
+    theirs = corpus_bleu(said, streams, smooth_method="none", tokenize="none", force=True)
+    assert metrics.bleu(said, true)[3] == pytest.approx(theirs.score / 100)
+
+
+def test_bleu_of_nothing_is_zero_and_of_bad_input_an_error():
+    assert metrics.bleu([""], [["a ring"]]) == (0, 0, 0, 0)
+    with pytest.raises(TypeError, match="list of texts"):
+        metrics.bleu(["a ring"], ["a ring"])
+    with pytest.raises(TypeError, match="list of texts"):
+        metrics.bleu("a ring", [["a ring"]])
+    with pytest.raises(ValueError, match="got 1 and 2"):
+        metrics.bleu(["a"], [["a"], ["b"]])
+    with pytest.raises(ValueError, match="a picture has none"):
+        metrics.bleu(["a"], [[]])
+    with pytest.raises(ValueError, match="at least one caption"):
+        metrics.bleu([], [])

@@ -39,6 +39,7 @@ def test_unknown_words_are_kept_as_unknown(vocabulary):
     assert vocabulary.decode([row]) == ["a [UNK] star"]
     assert set(vocabulary.unknown("a Purple star, please!")) == {"purple", "please"}
     assert vocabulary.unknown("") == []
+    assert repr(vocabulary.unknown("red dragon")) == "['dragon']"  # plain texts, not NumPy's
 
 
 def test_an_empty_caption_is_start_and_end(vocabulary):
