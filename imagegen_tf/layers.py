@@ -156,7 +156,7 @@ class Plate(keras.layers.Layer):
     def call(self, inputs):
         surface = _pull_push(*inputs, levels=12)
         number, height, width, channels = keras.ops.shape(surface)
-        # One plane for each channel: the solver's sums and products are twice as fast on planes.
+        # One plane for each channel: the solver's sums and products are faster on planes.
         planes = keras.ops.reshape(keras.ops.transpose(surface, (0, 3, 1, 2)), (-1, height, width))
         mask = tf.repeat(tf.cast(inputs[1][:, :, :, 0] > 0.5, tf.float32), channels, axis=0)
         planes = self._solve(planes, mask)

@@ -220,9 +220,8 @@ def train(chapter, folder, steps=6, **options):
     options = {"steps": steps, "width": 8, "depth": 1, "seed": 3} | options
     flow = chapter.build_flow(tf.distribute.get_strategy(), 8, 1, 2, **options)
     for optimizer in flow.optimizers.values():
-        if hasattr(
-            optimizer, "dynamic_scale"
-        ):  # as it is after a while, so that no step is left out
+        if hasattr(optimizer, "dynamic_scale"):
+            # As it is after a while, so that no step is left out.
             optimizer.dynamic_scale.assign(1024.0)
     return flow, training.fit(flow, datasets.batches(data, 8, labels=True), steps, folder)
 
