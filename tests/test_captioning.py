@@ -1,10 +1,8 @@
 """Chapter 09: decoders that do not look ahead, searches by brute force, captions scored by hand."""
 
 import itertools
-import os
-import subprocess
-import sys
 
+import fresh
 import keras
 import notebook_cells
 import numpy as np
@@ -12,7 +10,7 @@ import pytest
 import replicas
 import tensorflow as tf
 
-from imagegen_tf import datasets, images, runtime, scenes, text, training, weights
+from imagegen_tf import datasets, images, scenes, text, training, weights
 
 
 @pytest.fixture(scope="module")
@@ -319,22 +317,9 @@ def test_two_replicas_train_the_same_networks_as_one(tmp_path):
 def test_the_saved_network_is_read_in_a_fresh_process(chapter, trained, world, tmp_path):
     model, _ = trained
     data, _ = world
-    weights.save(chapter.join(model.encoder, model.transformer), tmp_path / "captioner.keras")
+    joined = chapter.join(model.encoder, model.transformer)
     pictures, rows = data.images[:2] / np.float32(255), data.labels[:2, 0]
-    np.savez(tmp_path / "in.npz", pictures=pictures, rows=rows)
-    program = (
-        "import sys, numpy as np, keras, imagegen_tf.layers\n"
-        "network = keras.saving.load_model(sys.argv[1] + '/captioner.keras')\n"
-        "given = np.load(sys.argv[1] + '/in.npz')\n"
-        "found = network([given['pictures'], given['rows']])\n"
-        "np.save(sys.argv[1] + '/out.npy', found)\n"
-    )
-    subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)],
-        check=True,
-        env=os.environ | {"PYTHONPATH": str(runtime.REPOSITORY)},
-    )
-    found = np.load(tmp_path / "out.npy")
+    found = fresh.output(joined, [pictures, rows], tmp_path)
     expected, _ = model.transformer([model.encoder(pictures), tf.constant(rows)])
     assert found.dtype == np.float32 and np.allclose(found, expected, atol=1e-4)
 

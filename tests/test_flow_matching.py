@@ -1,11 +1,9 @@
 """Chapter 10: the loss, the solvers, DDIM as Euler, requests that are refused, replicas."""
 
 import itertools
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import fresh
 import keras
 import notebook_cells
 import numpy as np
@@ -13,7 +11,7 @@ import pytest
 import replicas
 import tensorflow as tf
 
-from imagegen_tf import datasets, runtime, training, weights
+from imagegen_tf import datasets, training, weights
 
 CLASSES = 3
 
@@ -133,8 +131,8 @@ def test_ddpm_keeps_the_variance(chapter):
     grid = chapter.ddpm_grid(50)
     assert grid[0] < 1e-4 and grid[-1] == 1 and (np.diff(grid) > 0).all()
     half = grid[grid < 0.5]
-    for fresh in (0.0, 0.5, 1.0):
-        z = chapter.diffusion(field, noise(20_000), half, fresh, seed=1)
+    for share in (0.0, 0.5, 1.0):
+        z = chapter.diffusion(field, noise(20_000), half, share, seed=1)
         assert np.mean(z) == pytest.approx(2 * np.sqrt(half[-1]), abs=0.02)
         assert np.std(z) == pytest.approx(np.sqrt(1 - half[-1]), abs=0.02)
     assert np.array_equal(z, chapter.diffusion(field, noise(20_000), half, 1.0, seed=1))
@@ -263,21 +261,9 @@ def test_two_replicas_train_the_same_network_as_one(tmp_path):
 
 
 def test_the_saved_network_is_read_in_a_fresh_process(network, tmp_path):
-    weights.save(network, tmp_path / "velocity.keras")
     inputs = [noise(2, 8, 8, 1), np.full((2, 1), 0.4, np.float32), np.array([[1], [CLASSES]])]
-    np.savez(tmp_path / "in.npz", *inputs)
-    program = (
-        "import sys, numpy as np, keras, imagegen_tf.layers\n"
-        "network = keras.saving.load_model(sys.argv[1] + '/velocity.keras')\n"
-        "inputs = list(np.load(sys.argv[1] + '/in.npz').values())\n"
-        "np.save(sys.argv[1] + '/out.npy', network(inputs))\n"
-    )
-    subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)],
-        check=True,
-        env=os.environ | {"PYTHONPATH": str(runtime.REPOSITORY)},
-    )
-    assert np.allclose(np.load(tmp_path / "out.npy"), network(inputs), atol=1e-4)
+    found = fresh.output(network, inputs, tmp_path)
+    assert np.allclose(found, network(inputs), atol=1e-4)
 
 
 def test_the_shipped_network_obeys():

@@ -1,10 +1,8 @@
 """Chapter 07: holes that are filled, known pixels that stay, a network that others can load."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import fresh
 import keras
 import notebook_cells
 import numpy as np
@@ -13,7 +11,7 @@ import replicas
 import tensorflow as tf
 from holes import noise, poisoned, some_holes
 
-from imagegen_tf import datasets, editing, images, layers, runtime, training, weights
+from imagegen_tf import datasets, editing, images, layers, training, weights
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
@@ -245,33 +243,15 @@ def test_what_is_refused(chapter, lively, image, mask, error, words):
         chapter.complete(lively, image, mask)
 
 
-LOAD = """
-import sys
-import imagegen_tf.layers, keras, numpy as np
-network = keras.saving.load_model(sys.argv[1])
-with np.load(sys.argv[2]) as arrays:
-    np.save(sys.argv[3], network([arrays["image"], arrays["mask"]]))
-"""
-
-
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_a_saved_network_loads_elsewhere(chapter, tmp_path, policy):
     keras.config.set_dtype_policy(policy)
     try:
         network = chapter.build_inpainting(chapter.build_corrector(8))
-        weights.save(network, tmp_path / "inpainting.keras")
     finally:
         keras.config.set_dtype_policy("float32")
     batch, masks = noise(2, 16, 24, 3), some_holes(16, 24)
-    np.savez(tmp_path / "pair.npz", image=poisoned(batch, masks), mask=masks)
-    paths = [tmp_path / name for name in ("inpainting.keras", "pair.npz", "completed.npy")]
-    subprocess.run(
-        [sys.executable, "-c", LOAD, *map(str, paths)],
-        env=os.environ | {"PYTHONPATH": str(runtime.REPOSITORY)},
-        capture_output=True,
-        check=True,
-    )
-    found = np.load(paths[2])
+    found = fresh.output(network, [poisoned(batch, masks), masks], tmp_path)
     assert found.shape == batch.shape and found.dtype == np.float32
     assert np.array_equal(found[masks[..., 0] == 0], batch[masks[..., 0] == 0])
     assert np.abs(found - network([batch, masks])).max() < 0.05  # bfloat16 keeps 8 bits

@@ -1,9 +1,6 @@
 """Chapter 08: what Gram matrices keep and forget, VGG19's input, a network that others can load."""
 
-import os
-import subprocess
-import sys
-
+import fresh
 import keras
 import notebook_cells
 import numpy as np
@@ -11,7 +8,7 @@ import pytest
 import replicas
 import tensorflow as tf
 
-from imagegen_tf import datasets, fingerprints, images, runtime, training, weights
+from imagegen_tf import datasets, fingerprints, images, training, weights
 
 
 @pytest.fixture(scope="module")
@@ -378,21 +375,8 @@ def test_two_replicas_train_the_same_network_as_one(tmp_path):
 
 def test_the_saved_network_is_read_in_a_fresh_process(trained, tmp_path):
     model, _ = trained
-    file = tmp_path / "stylise.keras"
-    weights.save(model.stylise, file)
     photo = noise(1, 32, 40, 3)
-    np.save(tmp_path / "photo.npy", photo)
-    program = (
-        "import sys, numpy as np, keras, imagegen_tf.layers\n"
-        "network = keras.saving.load_model(sys.argv[1] + '/stylise.keras')\n"
-        "np.save(sys.argv[1] + '/out.npy', network(np.load(sys.argv[1] + '/photo.npy')))\n"
-    )
-    subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)],
-        check=True,
-        env=os.environ | {"PYTHONPATH": str(runtime.REPOSITORY)},
-    )
-    painted = np.load(tmp_path / "out.npy")
+    painted = fresh.output(model.stylise, [photo], tmp_path)
     assert painted.shape == photo.shape and painted.dtype == np.float32
     assert painted.min() >= 0 and painted.max() <= 1
     assert np.allclose(painted, model.stylise(photo), atol=1e-4)
