@@ -51,6 +51,39 @@ def sliders(values, draw, *, limits, alt):
     return ipywidgets.HBox([ipywidgets.VBox(column), picture])
 
 
+def prompt(answer, start, *, alt):
+    """Make a field for a sentence, and the picture that answers it.
+
+    Args:
+        answer: function of a text; gives an image, float32 (height, width, channels) in [0, 1],
+            and a remark, which may be empty.
+        start: the text at the start.
+        alt: text alternative of the picture; the sentence is added to it.
+    Returns:
+        An ipywidgets box. Enter asks.
+    Taught in: notebooks/11_text_to_image.ipynb
+    """
+    import ipywidgets
+
+    field = ipywidgets.Text(
+        start, description="prompt", continuous_update=False, layout={"width": "40em"}
+    )
+    picture = ipywidgets.HTML()
+
+    def ask(change=None):
+        image, remark = answer(field.value)
+        source = base64.b64encode(_png(image)).decode()
+        picture.value = (
+            f'<img src="data:image/png;base64,{source}" alt="{html.escape(alt)} '
+            f'{html.escape(field.value)}" style="width:40em;image-rendering:pixelated">'
+            f"<p>{html.escape(remark)}</p>"
+        )
+
+    field.observe(ask, "value")
+    ask()
+    return ipywidgets.VBox([field, picture])
+
+
 def _picture(figure, alt):
     """Write a figure as an element of a page."""
     source = base64.b64encode(figure.encode("png")).decode()

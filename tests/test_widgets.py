@@ -39,3 +39,19 @@ def test_what_is_painted_becomes_a_mask():
     assert 5 <= mask[:, 15, 0].sum() <= 12
     with pytest.raises(ValueError, match="expected points and a width >= 1"):
         widgets.mask_of([{"width": 3, "points": []}], 20, 30)
+
+
+def test_a_new_prompt_is_answered():
+    asked = []
+
+    def answer(prompt):
+        asked.append(prompt)
+        return np.full((4, 8, 3), len(prompt) / 10, np.float32), "a <remark>" * bool(prompt)
+
+    box = widgets.prompt(answer, "one", alt="A drawing of")
+    field, picture = box.children
+    assert asked == ["one"] and 'alt="A drawing of one"' in picture.value
+    assert "a &lt;remark&gt;" in picture.value
+    before = picture.value
+    field.value = ""
+    assert asked == ["one", ""] and picture.value != before
