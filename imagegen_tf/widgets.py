@@ -43,7 +43,7 @@ def sliders(values, draw, *, limits, alt):
     picture = ipywidgets.HTML()
 
     def redraw(change=None):
-        picture.value = _picture(draw([slider.value for slider in column]), alt)
+        picture.value = _picture(draw([slider.value for slider in column]).encode("png"), alt)
 
     for slider in column:
         slider.observe(redraw, "value")
@@ -72,22 +72,19 @@ def prompt(answer, start, *, alt):
 
     def ask(change=None):
         image, remark = answer(field.value)
-        source = base64.b64encode(_png(image)).decode()
-        picture.value = (
-            f'<img src="data:image/png;base64,{source}" alt="{html.escape(alt)} '
-            f'{html.escape(field.value)}" style="width:40em;image-rendering:pixelated">'
-            f"<p>{html.escape(remark)}</p>"
-        )
+        style = "width:40em;image-rendering:pixelated"
+        shown = _picture(_png(image), f"{alt} {field.value}", style)
+        picture.value = f"{shown}<p>{html.escape(remark)}</p>"
 
     field.observe(ask, "value")
     ask()
     return ipywidgets.VBox([field, picture])
 
 
-def _picture(figure, alt):
-    """Write a figure as an element of a page."""
-    source = base64.b64encode(figure.encode("png")).decode()
-    return f'<img src="data:image/png;base64,{source}" alt="{html.escape(alt)}">'
+def _picture(png, alt, style=""):
+    """Write the bytes of a PNG file as an element of a page."""
+    source = base64.b64encode(png).decode()
+    return f'<img src="data:image/png;base64,{source}" alt="{html.escape(alt)}" style="{style}">'
 
 
 def painter(image, *, brush=12, alt="A picture to paint a mask on."):
