@@ -12,3 +12,13 @@ def pytest_runtest_makereport(item, call):
         report.outcome = "failed"
         report.longrepr = f"skipped, though nothing is missing: {report.longrepr}"
     return report
+
+
+@pytest.fixture
+def float32():
+    """Start and end in float32."""
+    import keras
+
+    keras.config.set_dtype_policy("float32")
+    yield
+    keras.config.set_dtype_policy("float32")

@@ -12,19 +12,13 @@ import tensorflow as tf
 
 from imagegen_tf import datasets, images, scenes, text, training, weights
 
+pytestmark = pytest.mark.usefixtures("float32")
+
 
 @pytest.fixture(scope="module")
 def chapter():
     """The cells that are taught."""
     return notebook_cells.load("09")
-
-
-@pytest.fixture(autouse=True)
-def float32():
-    """Every test starts and ends in float32."""
-    keras.config.set_dtype_policy("float32")
-    yield
-    keras.config.set_dtype_policy("float32")
 
 
 @pytest.fixture(scope="module")

@@ -12,19 +12,13 @@ from imagegen_tf import datasets, images, scene_captions, scenes, text, training
 
 LENGTH, COUNT = 7, 12
 
+pytestmark = pytest.mark.usefixtures("float32")
+
 
 @pytest.fixture(scope="module")
 def chapter():
     """The cells that are taught."""
     return notebook_cells.load("11")
-
-
-@pytest.fixture(autouse=True)
-def float32():
-    """Every test starts and ends in float32."""
-    keras.config.set_dtype_policy("float32")
-    yield
-    keras.config.set_dtype_policy("float32")
 
 
 @pytest.fixture(scope="module")
