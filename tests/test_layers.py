@@ -8,13 +8,7 @@ from holes import noise, poisoned, some_holes
 
 from imagegen_tf import datasets, editing, images, layers, weights
 
-
-@pytest.fixture(autouse=True)
-def float32():
-    """Every test starts and ends in float32."""
-    keras.config.set_dtype_policy("float32")
-    yield
-    keras.config.set_dtype_policy("float32")
+pytestmark = pytest.mark.usefixtures("float32")
 
 
 def network(scale, channels=1):
