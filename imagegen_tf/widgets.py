@@ -81,6 +81,65 @@ def prompt(answer, start, *, alt):
     return ipywidgets.VBox([field, picture])
 
 
+def quiz(pictures, choices):
+    """Ask about one picture after the other, with a button for each answer.
+
+    Whether an answer was right is not said: who learns from the answers gives others than who does
+    not.
+
+    Args:
+        pictures: (number, height, width, channels), values in [0, 1].
+        choices: texts of the buttons, at least two.
+    Returns:
+        An ipywidgets box; `answers_of(box)` gives what was answered so far.
+    Raises:
+        ValueError: no picture, or fewer than two choices.
+    Taught in: notebooks/12_evaluation.ipynb
+    """
+    import ipywidgets
+
+    if not len(pictures) or len(choices) < 2:
+        raise ValueError(
+            f"expected at least one picture and two choices, got {len(pictures)} and {len(choices)}"
+        )
+    shown, place = ipywidgets.HTML(), ipywidgets.HTML()
+    buttons = [ipywidgets.Button(description=choice) for choice in choices]
+    given = ipywidgets.Text("[]", layout={"display": "none"})
+
+    def show():
+        number = len(json.loads(given.value))
+        if number == len(pictures):
+            shown.value, place.value = "", f"Done: {number} answers. Run the next cell."
+            for button in buttons:
+                button.disabled = True
+            return
+        style = "height:12em;image-rendering:pixelated"
+        shown.value = _picture(_png(pictures[number]), f"Picture {number + 1}.", style)
+        place.value = f"{number + 1} of {len(pictures)}"
+
+    def answer(button):
+        answers = json.loads(given.value)
+        if len(answers) < len(pictures):
+            given.value = json.dumps([*answers, buttons.index(button)])
+            show()
+
+    for button in buttons:
+        button.on_click(answer)
+    show()
+    return ipywidgets.VBox([shown, ipywidgets.HBox(buttons), place, given])
+
+
+def answers_of(box):
+    """Read what was answered in a quiz so far.
+
+    Args:
+        box: what `quiz` gave.
+    Returns:
+        list of the numbers of the choices, from 0, one for each picture that was answered.
+    """
+    return json.loads(box.children[-1].value)
+
+
 def _picture(png, alt, style=""):
     """Write the bytes of a PNG file as an element of a page."""
     source = base64.b64encode(png).decode()

@@ -55,3 +55,26 @@ def test_a_new_prompt_is_answered():
     before = picture.value
     field.value = ""
     assert asked == ["one", ""] and picture.value != before
+
+
+def test_a_quiz_asks_about_every_picture_once():
+    box = widgets.quiz(
+        np.linspace(0, 1, 3)[:, None, None, None] * np.ones((1, 4, 4, 1)), ("a", "b")
+    )
+    shown, buttons, place, _ = box.children
+    assert widgets.answers_of(box) == [] and place.value == "1 of 3"
+    seen = {shown.value}
+    for choice in (1, 0, 1):
+        buttons.children[choice].click()
+        seen.add(shown.value)
+    assert widgets.answers_of(box) == [1, 0, 1] and len(seen) == 4
+    assert all(button.disabled for button in buttons.children) and "Done" in place.value
+    buttons.children[0].click()
+    assert widgets.answers_of(box) == [1, 0, 1]
+
+
+def test_a_quiz_needs_pictures_and_choices():
+    with pytest.raises(ValueError, match="got 0 and 2"):
+        widgets.quiz(np.zeros((0, 4, 4, 1)), ("a", "b"))
+    with pytest.raises(ValueError, match="got 1 and 1"):
+        widgets.quiz(np.zeros((1, 4, 4, 1)), ("a",))
