@@ -4,6 +4,8 @@ PYTHON  =
 CHAPTER =
 PROFILE =
 GPU     =
+FAST    =
+BASE    =
 
 VENV_PYTHON := .venv/bin/python
 # Once installed for a GPU, always for a GPU.
@@ -20,7 +22,8 @@ help:
 	@echo 'make test                check style, run the unit tests, execute every chapter'
 	@echo 'make check CHAPTER=02    the same with this one chapter only'
 	@echo 'make notebooks           execute chapters in place and store their outputs'
-	@echo 'make bench               measure speed and memory against other libraries'
+	@echo 'make bench               measure ratios against baselines; FAST=1 takes ten minutes,'
+	@echo '                         BASE=old.json compares with an earlier run'
 	@echo 'make results             write RESULTS.md from what is kept in data/results'
 	@echo 'make install             only install, into .venv; GPU=1 for an NVIDIA GPU on Linux'
 	@echo 'make lock                bring both locks in line with pyproject.toml'
@@ -65,7 +68,7 @@ test: install
 	@$(VENV_PYTHON) -m imagegen_tf test
 
 bench: install
-	@$(VENV_PYTHON) -m tests.benchmarks
+	@$(VENV_PYTHON) -m tests.benchmarks $(if $(FAST),--fast) $(if $(BASE),--base '$(BASE)')
 
 results: install
 	@$(VENV_PYTHON) -m imagegen_tf results

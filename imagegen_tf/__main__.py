@@ -45,6 +45,18 @@ def parser():
         metavar="NAME=VALUE",
         help="override a name of the chapter's parameters cell",
     )
+    command.add_argument(
+        "--seeds",
+        nargs="+",
+        type=int,
+        metavar="N",
+        help="run with each of these seeds",
+    )
+    command.add_argument(
+        "--keep",
+        action="store_true",
+        help="keep what is measured under data/results, and write RESULTS.md anew",
+    )
     command.set_defaults(action=run)
 
     command = commands.add_parser(
@@ -99,7 +111,14 @@ def run(arguments):
     if arguments.profile:
         os.environ["IMAGEGEN_PROFILE"] = arguments.profile
     settings = dict(course.parse_setting(text) for text in arguments.set)
-    outcomes = course.run(course.chapters(arguments.chapters), settings)
+    each = [settings | {"SEED": seed} for seed in arguments.seeds or ()] or [settings]
+    more = {}
+    if arguments.keep:
+        from imagegen_tf import results
+
+        more = {"kept": results.keep_chapter}
+    paths = course.chapters(arguments.chapters)
+    outcomes = [outcome for one in each for outcome in course.run(paths, one, **more)]
     print(f"Pages: {runtime.runs_folder() / 'pages' / 'index.html'}")
     return report(outcomes)
 

@@ -48,6 +48,7 @@ class Outcome:
     minutes: float
     cell: str | None = None
     error: str | None = None
+    processor_minutes: float = 0.0  # of all cores together; 0 on Windows, which does not tell
 
     @property
     def status(self):
@@ -134,7 +135,7 @@ def prepare(path, settings):
     )
 
 
-def run(paths, settings=None):
+def run(paths, settings=None, kept=None):
     """Execute chapters and keep an executed copy and a web page of each in the runs folder.
 
     A chapter that fails does not stop the others. Its page and copy show the error.
@@ -142,6 +143,7 @@ def run(paths, settings=None):
     Args:
         paths: notebooks, as `chapters` lists them.
         settings: dict of parameter name to value, for all of them.
+        kept: called after each chapter with its path, the settings and its Outcome.
     Returns:
         list of Outcome.
     Raises:
@@ -160,6 +162,8 @@ def run(paths, settings=None):
         page = pages.page(notebook, path.stem, path.parent)
         runtime.write_text(runs / "pages" / f"{path.stem}.html", page)
         runtime.write_text(runs / "pages" / "index.html", pages.index(_history(path.parent, runs)))
+        if kept:
+            kept(path, settings or {}, outcome)
 
     return _execute(notebooks, os.environ | {"IMAGEGEN_PROFILE": profile}, keep)
 
@@ -287,14 +291,21 @@ def _execute(notebooks, environment, finish):
         for number, (path, notebook) in enumerate(notebooks.items(), 1):
             place = f"{path.stem} (chapter {number} of {len(notebooks)})"
             show = functools.partial(_show, bar, place, done, len(notebook.cells))
-            start = time.monotonic()
+            start, before = time.monotonic(), _processor_minutes()
             cell, error = _execute_cells(notebook, path.parent, environment, show)
-            outcome = Outcome(path.stem, (time.monotonic() - start) / 60, cell, error)
+            minutes, spent = (time.monotonic() - start) / 60, _processor_minutes() - before
+            outcome = Outcome(path.stem, minutes, cell, error, spent)
             finish(path, notebook, outcome)
             outcomes.append(outcome)
             done += len(notebook.cells)
             bar.write(f"{outcome.chapter:24} {outcome.status} after {outcome.minutes:.1f} min")
     return outcomes
+
+
+def _processor_minutes():
+    """Give the processor time of all kernels that have ended."""
+    times = os.times()
+    return (times.children_user + times.children_system) / 60
 
 
 def _show(bar, place, done, cells, cell):

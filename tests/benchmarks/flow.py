@@ -9,7 +9,7 @@ import numpy as np
 
 from imagegen_tf import datasets, metrics, results, runtime, training
 from tests import notebook_cells
-from tests.benchmarks.training import in_turns
+from tests.benchmarks.timing import in_turns, row
 
 SECONDS = {"quick": 100, "full": 1_000}  # of training, for each of the two
 SAMPLES = {"quick": 2_000, "full": 10_000}
@@ -50,14 +50,13 @@ def measure():
     scores = judge(data, test, made, count)
     keep(run, scores, counts, seconds, count)
     first, second = scores["flow"][0], scores["GAN"][0]
-    yield {
-        "name": f"flow, digits: Fréchet distance after {seconds} s",
-        "baseline": "chapter 04's GAN",
-        "ratio": round(first / second, 4),
-        "bound": None,
-        "met": True,
-        "note": f"{first:.2f} and {second:.2f}, {count:,} samples, steps: {counts}",
-    }
+    yield row(
+        f"flow, digits: Fréchet distance after {seconds} s",
+        "chapter 04's GAN",
+        first / second,
+        better="lower",
+        note=f"{first:.2f} and {second:.2f}, {count:,} samples, steps: {counts}",
+    )
 
 
 def judge(data, test, made, count):

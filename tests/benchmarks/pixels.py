@@ -1,13 +1,9 @@
-"""Pixel operations on a 12-megapixel photo, and the start-up of the module.
+"""Pixel operations on a 12-megapixel photo.
 
-Each line alternates the course's function and its baseline, and reports the ratio of their median
-times (above 1: the course's is faster), with the lowest and highest ratio seen. Peak memory is what
-a call allocates at its worst, relative to its output.
+Each line alternates the course's function and its baseline. Peak memory is what a call allocates at
+its worst, relative to its output.
 """
 
-import subprocess
-import sys
-import time
 import tracemalloc
 
 import numpy as np
@@ -15,64 +11,16 @@ from PIL import Image, ImageChops
 from skimage import util
 
 from imagegen_tf import compositing, datasets, images, noise
-
-REPEATS = 5
-IMPORTS = """
-import sys, time
-start = time.perf_counter()
-import {modules}
-print(time.perf_counter() - start, "tensorflow" in sys.modules)
-"""
+from tests.benchmarks.timing import compare, row
 
 
-def seconds(function):
-    """Time one call."""
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
-def compare(name, ours, baseline_name, baseline, bound=None):
-    """Alternate two functions and report the ratio of their times."""
-    ours(), baseline()
-    pairs = [(seconds(ours), seconds(baseline)) for _ in range(REPEATS)]
-    ratios = [theirs / own for own, theirs in pairs]
-    own, theirs = np.median(pairs, axis=0)
-    return {
-        "name": name,
-        "baseline": baseline_name,
-        "ratio": round(float(theirs / own), 2),
-        "lowest": round(min(ratios), 2),
-        "highest": round(max(ratios), 2),
-        "bound": bound,
-        "met": bound is None or bool(theirs / own >= bound),
-    }
-
-
-def peak_memory(name, function, bound=3.0):
+def peak_memory(name, function):
     """Report the peak of what a call allocates, relative to its output."""
     tracemalloc.start()
     result = function()
     peak = tracemalloc.get_traced_memory()[1] / result.nbytes
     tracemalloc.stop()
-    return {
-        "name": f"{name}: peak memory",
-        "baseline": "its output",
-        "ratio": round(peak, 2),
-        "bound": bound,
-        "met": peak <= bound,
-    }
-
-
-def import_time(modules):
-    """Give the seconds that an import takes in a fresh Python, the least of several."""
-    times = []
-    for _ in range(REPEATS):
-        command = [sys.executable, "-c", IMPORTS.format(modules=modules)]
-        answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-        assert answer[1] == "False", f"{modules} imports TensorFlow"
-        times.append(float(answer[0]))
-    return min(times)
+    return row(f"{name}: peak memory", "its output", peak, bound=3.0, better="lower")
 
 
 def plain_noise(image, sigma):
@@ -148,12 +96,3 @@ def measure():
     yield peak_memory("gaussian noise", lambda: noise.gaussian(photo, 0.1, rng=0))
     yield peak_memory("over", lambda: compositing.over(source, backdrop))
     yield peak_memory("multiply", lambda: compositing.blend(photo, other, "multiply"))
-    ours = import_time("imagegen_tf, imagegen_tf.compositing")
-    needed = import_time("numpy, PIL.Image, PIL.ImageOps, scipy.ndimage")
-    yield {
-        "name": "import imagegen_tf, imagegen_tf.compositing",
-        "baseline": "NumPy, Pillow and scipy.ndimage alone",
-        "ratio": round(ours / needed, 2),
-        "bound": 1.5,
-        "met": ours <= 1.5 * needed,
-    }

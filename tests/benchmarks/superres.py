@@ -6,14 +6,13 @@ reproduces bicubic's published PSNR, else it does not count. The ratio shown is 
 errors, so that below 1 is better than bicubic. Kept as JSON under data/results.
 """
 
-import subprocess
-import sys
 import time
 
 import numpy as np
 
 from imagegen_tf import datasets, images, metrics, results, runtime, sessions, weights
 from tests import notebook_cells
+from tests.benchmarks.timing import python, row
 
 SET5 = runtime.REPOSITORY.parent / "shared" / "data" / "superres"
 STEPS = {"quick": 9_000, "full": 35_000}
@@ -26,11 +25,10 @@ SIZE, TILE = 512, 128  # of the picture whose enlargement is timed, and its tile
 
 MEMORY = """
 import sys
-import psutil
-sys.path[:0] = sys.argv[1:3]
-import notebook_cells, numpy as np
+import numpy as np, psutil
 from imagegen_tf import weights
-chapter, network = notebook_cells.load("06"), weights.read(sys.argv[3])
+from tests import notebook_cells
+chapter, network = notebook_cells.load("06"), weights.read(sys.argv[1])
 photo = np.random.default_rng(0).random((3000, 4000, 1), np.float32)
 chapter.in_tiles(network, photo[:256, :256], 128, chapter.reach(network))
 import threading
@@ -105,13 +103,6 @@ def speed(chapter, run):
     return {policy: 9 * SIZE**2 / 1e6 / np.median(times) for policy, times in seconds.items()}
 
 
-def row(name, baseline, ratio, bound, note, *, lower=False):
-    """One line of the table of ratios."""
-    met = bound is None or (ratio <= bound if lower else ratio >= bound)
-    values = {"name": name, "baseline": baseline, "ratio": round(float(ratio), 3)}
-    return values | {"bound": bound, "met": bool(met), "note": note}
-
-
 def measure():
     """Run all benchmarks of super-resolution; what is measured is kept after each."""
     run = runtime.setup()
@@ -120,7 +111,9 @@ def measure():
     for scale in scales:
         yield table(scale, scores(chapter, run, scale, steps), kept)
         keep(run, steps, kept)
-    yield table_of_speed(speed(chapter, run), run.policy, kept)
+    in_both = table_of_speed(speed(chapter, run), run.policy, kept)
+    if run.policy != "float32":
+        yield in_both
     yield memory(chapter, kept)
     if scales:
         keep(run, steps, kept)
@@ -201,12 +194,13 @@ def table(scale, result, kept):
         | {"note": "eight times the work; the baseline is the network once"}
     )
     return row(
-        f"Set5 x{scale}: squared error after {result['seconds']} s",
+        f"Set5 x{scale}: squared error",
         "bicubic",
         10 ** ((theirs["psnr"] - own["psnr"]) / 10),
-        None if aim is None else round(10 ** ((theirs["psnr"] - aim) / 10), 4),
-        f"{own['psnr']:.2f} dB, SSIM {own['ssim']:.4f}; bicubic {theirs['psnr']:.2f}; {others}",
-        lower=True,
+        bound=None if aim is None else round(10 ** ((theirs["psnr"] - aim) / 10), 4),
+        better="lower",
+        note=f"{own['psnr']:.2f} dB, SSIM {own['ssim']:.4f} after {result['seconds']} s; "
+        f"bicubic {theirs['psnr']:.2f}; {others}",
     )
 
 
@@ -226,8 +220,7 @@ def table_of_speed(rates, policy, kept):
         f"megapixels/s of result at x3, {policy}",
         "the same in float32",
         rates[policy] / rates["float32"],
-        None,
-        ", ".join(f"{name} {rate:.2f} megapixels/s" for name, rate in rates.items()),
+        note=", ".join(f"{name} {rate:.2f} megapixels/s" for name, rate in rates.items()),
     )
 
 
@@ -235,10 +228,7 @@ def memory(chapter, kept):
     """Peak memory of a photo of 12 megapixels in tiles, enlarged three times."""
     file = runtime.runs_folder() / "benchmarks" / "super_resolution_memory.keras"
     weights.save(chapter.build_network(3), file)
-    folders = [runtime.REPOSITORY, runtime.REPOSITORY / "tests"]
-    command = [sys.executable, "-c", MEMORY, *map(str, folders), str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    result, peak = map(int, done.stdout.split()[-2:])
+    result, peak = map(int, python(MEMORY, file))
     if peak < result:
         raise RuntimeError(f"peak memory {peak} bytes is less than the result's own {result}")
     kept.append(
@@ -255,7 +245,7 @@ def memory(chapter, kept):
         "12 megapixels at x3 in tiles: peak memory",
         "its result, 108 megapixels",
         peak / result,
-        2.0,
-        f"{peak / 1e9:.2f} GB for a result of {result / 1e9:.2f} GB",
-        lower=True,
+        bound=2.0,
+        better="lower",
+        note=f"{peak / 1e9:.2f} GB for a result of {result / 1e9:.2f} GB",
     )
