@@ -27,13 +27,7 @@ SCRIPT = Path(__file__).parent / "training_jobs.py"
 POLICIES = training_jobs.POLICIES
 SECONDS = 300  # that a process may take on a busy machine
 
-
-@pytest.fixture(autouse=True)
-def float32():
-    """Every test starts in float32, without settings from outside."""
-    keras.config.set_dtype_policy("float32")
-    yield
-    keras.config.set_dtype_policy("float32")
+pytestmark = pytest.mark.usefixtures("float32")
 
 
 def batches(seed=1):
@@ -118,7 +112,7 @@ def test_float32_weights_do_not_depend_on_the_number_of_replicas(three_ways, mod
 
 @pytest.mark.parametrize("other", ["two", "worker0", "worker1"])
 def test_the_gan_that_is_taught_does_not_depend_on_the_number_of_replicas(three_ways, other):
-    # It has a million activations a step. The kink of ReLU lies within rounding of one or two of
+    # It has many activations a step. The kink of ReLU lies within rounding of one or two of
     # them, which moves the gradients of biases, still near 0, by a few thousandths of themselves.
     # So the bound here is a share of the largest weight of all, not of each bias.
     pairs = zip(load(three_ways / "one-04.npz"), load(three_ways / f"{other}-04.npz"), strict=True)
@@ -164,7 +158,7 @@ def test_an_infinity_on_replica_1_skips_the_step_everywhere(tmp_path):
 
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_worker_that_dies_stops_the_other_and_both_resume(tmp_path, victim):
-    processes = workers("train", tmp_path, 300)
+    processes = workers("train", tmp_path, 120)
     marks = tmp_path / f"worker{victim}-steps-{victim}"
     while not marks.exists() or marks.stat().st_size < 30:
         assert all(process.poll() is None for process in processes), processes[0].stdout.read()
@@ -177,7 +171,7 @@ def test_a_worker_that_dies_stops_the_other_and_both_resume(tmp_path, victim):
     assert processes[1 - victim].returncode == 1
     assert "RuntimeError: Another machine stopped, or cannot be reached any more." in printed
 
-    for process in workers("train", tmp_path, 300):
+    for process in workers("train", tmp_path, 120):
         assert "Going on from step" in finish(process)
     assert gap(load(tmp_path / "worker0.npz"), load(tmp_path / "worker1.npz")) == 0
 
