@@ -6,6 +6,7 @@ PROFILE =
 GPU     =
 FAST    =
 BASE    =
+SUBMISSIONS =
 
 VENV_PYTHON := .venv/bin/python
 # Once installed for a GPU, always for a GPU.
@@ -13,7 +14,7 @@ LOCK := $(if $(GPU)$(wildcard .venv/gpu),requirements-gpu.lock,requirements.lock
 # The installation is up to date if this sum of all that it depends on stands in .venv/installed.
 SUM   = { pwd; cat $(LOCK) pyproject.toml; } | cksum
 
-.PHONY: help install lock lab run check test bench results notebooks
+.PHONY: help install lock lab run check test bench results notebooks student grade
 
 help:
 	@echo 'make lab                 open the course in the browser (installs it first, as all do)'
@@ -25,6 +26,8 @@ help:
 	@echo 'make bench               measure ratios against baselines; FAST=1 takes ten minutes,'
 	@echo '                         BASE=old.json compares with an earlier run'
 	@echo 'make results             write RESULTS.md from what is kept in data/results'
+	@echo 'make student             write the graded labs as students get them to runs/student'
+	@echo 'make grade SUBMISSIONS=folder   grade the labs in folder/STUDENT/'
 	@echo 'make install             only install, into .venv; GPU=1 for an NVIDIA GPU on Linux'
 	@echo 'make lock                bring both locks in line with pyproject.toml'
 	@echo 'PYTHON=python3.12        install with this Python'
@@ -76,9 +79,18 @@ results: install
 notebooks: install
 	@$(VENV_PYTHON) -m imagegen_tf notebooks $(CHAPTER)
 
+student: install
+	@$(VENV_PYTHON) -m imagegen_tf student
+
+grade: install
+	@if [ -z "$(SUBMISSIONS)" ]; then \
+	  echo 'Say where the submissions are: make grade SUBMISSIONS=folder' >&2; exit 1; \
+	fi
+	@$(VENV_PYTHON) -m imagegen_tf grade "$(SUBMISSIONS)"
+
 SIZE := $(if $(findstring gpu,$(LOCK)),about 3.5 GB,about 650 MB)
 PIP  := $(VENV_PYTHON) -m pip install -qq --disable-pip-version-check
-COMPILE := $(VENV_PYTHON) -m uv pip compile --quiet pyproject.toml --extra dev --universal \
+COMPILE := $(VENV_PYTHON) -m uv pip compile --quiet pyproject.toml --extra dev --extra teach --universal \
   --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 # Sets the shell variable `found` to the first Python that runs and fits, or says what to install.

@@ -71,6 +71,13 @@ def parser():
     add_chapters(command)
     command.set_defaults(action=notebooks)
 
+    command = commands.add_parser("student", help="write the students' version of the graded labs")
+    command.set_defaults(action=student)
+
+    command = commands.add_parser("grade", help="grade the labs that students handed in")
+    command.add_argument("folder", help="holds a folder for each student, with the labs in it")
+    command.set_defaults(action=grade)
+
     command = commands.add_parser("results", help="write RESULTS.md from data/results")
     command.set_defaults(action=results)
     return root
@@ -136,6 +143,27 @@ def notebooks(arguments):
     from imagegen_tf import course
 
     return report(course.refresh(course.chapters(arguments.chapters)))
+
+
+def student(arguments):
+    """Write the students' version of the labs."""
+    from imagegen_tf import labs
+
+    for path in labs.student():
+        print(path)
+    return 0
+
+
+def grade(arguments):
+    """Grade submissions and print the marks."""
+    from imagegen_tf import labs
+
+    marks, problems = labs.grade(arguments.folder)
+    print(labs.table(marks))
+    print(f"Marks: {runtime.runs_folder() / 'grades' / 'marks.csv'}")
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
 
 
 def results(arguments):

@@ -23,8 +23,8 @@ PLATFORMS = {
     "Windows": {"sys_platform": "win32", "os_name": "nt", "platform_machine": "AMD64"},
 }
 LOCKS = {
-    "requirements.lock": ("dev",),
-    "requirements-gpu.lock": ("dev", "gpu"),
+    "requirements.lock": ("dev", "teach"),
+    "requirements-gpu.lock": ("dev", "teach", "gpu"),
 }
 SETTINGS_FILES = ("pyproject.toml", "Makefile", "environment.yml", ".ci/run", *LOCKS)
 

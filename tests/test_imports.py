@@ -18,7 +18,7 @@ LEVELS = [
     ("sessions",),
     ("training",),
     ("datasets", "metrics"),
-    ("course", "results"),
+    ("course", "results", "labs"),
     ("__main__",),
 ]
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules}
@@ -32,6 +32,7 @@ LATE = {
     "metrics",
     "course",
     "results",
+    "labs",
     "__main__",
     "weights",
     "classifiers",

@@ -1,0 +1,270 @@
+"""The graded labs: full marks for the solved one, none for the empty one, the right ones between.
+
+Answers are graded here in one process, cell by cell as nbgrader does it, which takes seconds where
+kernels take minutes. One lab goes all the way through nbgrader, with three submissions.
+"""
+
+import ast
+import contextlib
+import csv
+import io
+import re
+import shutil
+import subprocess
+import sys
+
+import lab_answers
+import nbformat
+import pytest
+
+from imagegen_tf import __main__, course, labs, runtime
+
+NAMES = labs.names()
+KINDS = {  # of a cell's nbgrader metadata: (grade, solution, locked)
+    "given": (False, False, True),
+    "answer": (False, True, False),
+    "test": (True, False, True),
+}
+SOLUTION = re.compile(r"^ *### BEGIN SOLUTION\n.*?^ *### END SOLUTION\n?", re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(autouse=True)
+def one_process(float32, monkeypatch):
+    """Keep labs from settling this process for good; where kernels run them, they do call setup."""
+    monkeypatch.setattr(runtime, "setup", lambda seed, precision: None)
+
+
+def read(name, folder=labs.FOLDER):
+    """Read a lab."""
+    return nbformat.read(folder / f"{name}.ipynb", as_version=4)
+
+
+def kind(cell):
+    """Say what a cell is to nbgrader."""
+    about = cell.metadata["nbgrader"]
+    flags = tuple(about[key] for key in ("grade", "solution", "locked"))
+    return next(name for name, expected in KINDS.items() if expected == flags)
+
+
+def grade_id(cell):
+    """Name a cell as nbgrader does."""
+    return cell.metadata["nbgrader"]["grade_id"]
+
+
+def answers(notebook):
+    """Collect the code of the cells that students write, by task."""
+    return {grade_id(c): c.source for c in notebook.cells if kind(c) == "answer"}
+
+
+def most(notebook):
+    """Points of each task, by task."""
+    cells = [cell for cell in notebook.cells if kind(cell) == "test"]
+    return {task(cell): cell.metadata["nbgrader"]["points"] for cell in cells}
+
+
+def task(cell):
+    """Name the task that a test or a check belongs to."""
+    return grade_id(cell).removeprefix("test-").removeprefix("check-")
+
+
+def mark(name, written):
+    """Grade answers, a dict of task to code: points by task, and messages of the checks."""
+    names, points, messages = {"__name__": "lab"}, {}, {}
+    with contextlib.redirect_stdout(io.StringIO()):
+        for cell in read(name).cells:
+            if cell.cell_type != "code":
+                continue
+            source = written.get(grade_id(cell), cell.source)
+            is_test, is_check = kind(cell) == "test", grade_id(cell).startswith("check-")
+            try:
+                exec(compile(source, f"{name}: {grade_id(cell)}", "exec"), names)
+            except Exception as error:
+                assert is_test or is_check or kind(cell) == "answer", error
+                if is_check:
+                    messages[task(cell)] = str(error) if type(error) is AssertionError else None
+                elif is_test:
+                    points[task(cell)] = 0
+            else:
+                if is_test:
+                    points[task(cell)] = cell.metadata["nbgrader"]["points"]
+    return points, messages
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory):
+    """The folder with the students' version of all labs, as nbgrader makes it."""
+    folder = tmp_path_factory.mktemp("student")
+    paths = labs.student(folder)
+    assert [path.stem for path in paths] == NAMES
+    assert all(path.is_file() for path in paths)
+    return folder
+
+
+def test_every_chapter_that_teaches_has_its_lab():
+    chapters = [path.stem for path in course.chapters()]
+    assert [name for name in chapters if "01" <= name[:2] <= "11"] == NAMES
+    assert list(lab_answers.WRONG) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_form_of_a_lab(name):
+    notebook = read(name)
+    nbformat.validate(notebook)
+    assert notebook.metadata == {
+        "kernelspec": course.KERNEL,
+        "language_info": {"name": "python"},
+    }
+    ids = [grade_id(cell) for cell in notebook.cells]
+    assert len(ids) == len(set(ids))
+    assert all(cell.metadata["nbgrader"]["schema_version"] == 3 for cell in notebook.cells)
+    assert not any(cell.get("outputs") for cell in notebook.cells)
+    tasks = list(answers(notebook))
+    assert 4 <= len(tasks) <= 6
+    # Every answer has its check and its test, right below it and in this order.
+    code = [grade_id(cell) for cell in notebook.cells if cell.cell_type == "code"]
+    for each in tasks:
+        at = code.index(each)
+        assert code[at : at + 3] == [each, f"check-{each}", f"test-{each}"]
+    assert set(most(notebook)) == set(tasks)
+    for cell in notebook.cells:
+        assert len(cell.source.splitlines()) <= 30
+        widest = 100 if cell.cell_type == "code" else 120
+        assert max(map(len, cell.source.splitlines())) <= widest
+        assert not re.search(r"^\s*[%!]|https?:|[\"']/", cell.source, re.MULTILINE)
+        hidden = cell.source.count("### BEGIN HIDDEN TESTS"), cell.source.count("### END HIDDEN")
+        solved = cell.source.count("### BEGIN SOLUTION"), cell.source.count("### END SOLUTION")
+        assert hidden == (kind(cell) == "test",) * 2
+        assert solved == (kind(cell) == "answer",) * 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_lab_says_its_minutes_and_points(name):
+    notebook = read(name)
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    heads = re.findall(r"^## \d · .* \((\d+) minutes, (\d) points?\)$", text, re.MULTILINE)
+    assert set(re.findall(r"^## \d · (\w+)", text, re.MULTILINE)) == {"Predict", "Change", "Build"}
+    assert [int(points) for _, points in heads] == list(most(notebook).values())
+    assert len(re.findall(r"^## ", text, re.MULTILINE)) == len(heads)
+    minutes, total = map(int, re.search(r"about (\d+)\s+minutes, (\d+)\s+points", text).groups())
+    assert minutes == sum(int(each) for each, _ in heads)
+    assert total == sum(most(notebook).values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_students_version_gives_nothing_away(name, released):
+    source, given = read(name), read(name, released)
+    nbformat.validate(given)
+    assert [grade_id(cell) for cell in given.cells] == [grade_id(cell) for cell in source.cells]
+    text = (released / f"{name}.ipynb").read_text(encoding="utf-8")
+    assert "BEGIN SOLUTION" not in text and "HIDDEN TESTS" not in text
+    for old, new in zip(source.cells, given.cells, strict=True):
+        assert not new.get("outputs") and not new.get("execution_count")
+        parts = re.findall(r"### BEGIN (?:SOLUTION|HIDDEN TESTS)\n(.*?)### END", old.source, re.S)
+        assert not any(part.strip() in new.source for part in parts)
+        if kind(old) == "answer":
+            assert labs.STUB in new.source
+            ast.parse(new.source)
+        if kind(old) == "given":
+            assert new.source == old.source
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_solved_lab_has_full_marks_and_no_complaint(name):
+    assert mark(name, {}) == (most(read(name)), {})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_empty_lab_has_none_and_every_check_says_why(name, released):
+    points, messages = mark(name, answers(read(name, released)))
+    assert points == dict.fromkeys(most(read(name)), 0)
+    assert set(messages) == set(points)
+    assert all(messages.values()), messages  # a sentence, and not an error of Python's
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_wrong_answers_cost_what_they_should_and_no_other_task(name):
+    wrong = lab_answers.WRONG[name].values()
+    points, messages = mark(name, {where: code for where, code, _ in wrong})
+    costs = {where: cost for where, _, cost in wrong}
+    assert len(costs) == 3
+    assert points == {each: full - costs.get(each, 0) for each, full in most(read(name)).items()}
+    assert set(messages) <= set(costs)
+    assert all(messages.values()), messages  # a sentence, and not an error of Python's
+
+
+@pytest.fixture(scope="module")
+def handed_in(released, tmp_path_factory):
+    """A folder of submissions: one solved, one empty, one with a typical mistake, and odd files."""
+    folder = tmp_path_factory.mktemp("submissions")
+    name = NAMES[0]
+    where, code, _ = lab_answers.WRONG[name]["the root of two forgotten"]
+    solved = answers(read(name))
+    for who, written in {"ada": solved, "ben": {}, "cleo": solved | {where: code}}.items():
+        notebook = read(name, released)
+        for cell in notebook.cells:
+            cell.source = written.get(grade_id(cell), cell.source)
+            if who == "ben" and kind(cell) == "test":
+                cell.source = "pass  # what a student does to a test must not count"
+        (folder / who).mkdir()
+        nbformat.write(notebook, folder / who / f"{name}.ipynb")
+    shutil.copy(folder / "ada" / f"{name}.ipynb", folder / "ada" / "Untitled.ipynb")
+    (folder / "dora").mkdir()
+    (folder / "dora" / f"{name}.ipynb").write_text("not a notebook", encoding="utf-8")
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:Object of type")  # nbgrader's own way with its data base
+def test_three_submissions_go_through_nbgrader(handed_in, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("IMAGEGEN_RUNS", str(tmp_path))
+    assert __main__.main(["grade", str(handed_in)]) == 1  # two files could not be graded
+    shown = capsys.readouterr()
+    assert [line.split() for line in shown.out.splitlines()[:4]] == [
+        ["student", "01", "sum"],
+        ["ada", "12/12", "12/12"],
+        ["ben", "0/12", "0/12"],
+        ["cleo", "9/12", "9/12"],
+    ]
+    assert "ada/Untitled.ipynb is no lab" in shown.err
+    assert f"dora/{NAMES[0]}.ipynb was not graded: NotJSONError: " in shown.err
+    assert len(shown.err.splitlines()) == 2
+    with open(tmp_path / "grades" / "marks.csv", encoding="utf-8", newline="") as file:
+        marks = {row["student"]: float(row["points"]) for row in csv.DictReader(file)}
+    assert marks == {"ada": 12, "ben": 0, "cleo": 9}
+    with open(tmp_path / "grades" / "tasks.csv", encoding="utf-8", newline="") as file:
+        tasks = [row for row in csv.DictReader(file) if row["student"] == "cleo"]
+    assert [row["task"] for row in tasks] == list(most(read(NAMES[0])))
+    assert [row["task"] for row in tasks if row["points"] == "0.0"] == ["noise_level"]
+
+
+def test_the_command_writes_the_students_version(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("IMAGEGEN_RUNS", str(tmp_path))
+    monkeypatch.setattr(labs, "names", lambda: NAMES[:1])
+    assert __main__.main(["student"]) == 0
+    (path,) = (tmp_path / "student").iterdir()
+    assert capsys.readouterr().out == f"{path}\n"
+    assert path.name == f"{NAMES[0]}.ipynb"
+
+
+def test_a_folder_without_labs_is_refused(tmp_path, capsys):
+    assert __main__.main(["grade", str(tmp_path / "none")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+    assert __main__.main(["grade", str(tmp_path)]) == 2
+    assert f"STUDENT/{NAMES[0]}.ipynb" in capsys.readouterr().err
+
+
+def test_without_nbgrader_one_sentence_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "nbgrader.apps", None)
+    assert __main__.main(["student"]) == 2
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1 and "pip install -e '.[teach]'" in shown
+
+
+def test_make_grade_asks_where_the_submissions_are():
+    result = subprocess.run(
+        ["make", "--no-print-directory", "grade", "--assume-old=install"],
+        cwd=runtime.REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode and "make grade SUBMISSIONS=folder" in result.stderr
