@@ -23,7 +23,7 @@ help:
 	@echo 'make test                check style, run the unit tests, execute every chapter'
 	@echo 'make check CHAPTER=02    the same with this one chapter only'
 	@echo 'make notebooks           execute chapters in place and store their outputs'
-	@echo 'make bench               measure ratios against baselines; FAST=1 takes ten minutes,'
+	@echo 'make bench               measure ratios against baselines; FAST=1 skips the long parts,'
 	@echo '                         BASE=old.json compares with an earlier run'
 	@echo 'make results             write RESULTS.md from what is kept in data/results'
 	@echo 'make student             write the graded labs as students get them to runs/student'

@@ -1,6 +1,6 @@
 """All benchmarks, each a ratio against a named baseline measured in the same run.
 
-Run by `make bench`. The fast parts take about ten minutes on two CPU cores, the others train
+Run by `make bench`. The fast parts take minutes on two CPU cores, the others train
 networks for minutes to hours. What is measured goes to benchmarks.json and benchmarks.txt in the
 runs folder. Exit code 1 says that a bound was missed.
 """
@@ -38,7 +38,7 @@ def parser():
     root = argparse.ArgumentParser(
         prog="python -m tests.benchmarks",
         description=__doc__.partition("\n")[0],
-        epilog="\n".join(["fast ones, about ten minutes together:", *lines]),
+        epilog="\n".join(["fast ones:", *lines]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     root.add_argument("parts", nargs="*", metavar="PART", help="which to run (default: all)")
