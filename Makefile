@@ -7,6 +7,7 @@ GPU     =
 FAST    =
 BASE    =
 SUBMISSIONS =
+WHEELS  =
 
 VENV_PYTHON := .venv/bin/python
 # Once installed for a GPU, always for a GPU.
@@ -14,7 +15,14 @@ LOCK := $(if $(GPU)$(wildcard .venv/gpu),requirements-gpu.lock,requirements.lock
 # The installation is up to date if this sum of all that it depends on stands in .venv/installed.
 SUM   = { pwd; cat $(LOCK) pyproject.toml; } | cksum
 
-.PHONY: help install lock lab run check test bench results notebooks student grade
+# From a folder of packages, without the network: make install WHEELS=build/wheelhouse
+ifneq ($(WHEELS),)
+export PIP_NO_INDEX   = 1
+export PIP_FIND_LINKS = $(WHEELS)
+endif
+
+.PHONY: help install lock lab run check test test-browser bench results notebooks student grade site \
+  wheelhouse
 
 help:
 	@echo 'make lab                 open the course in the browser (installs it first, as all do)'
@@ -28,6 +36,10 @@ help:
 	@echo 'make results             write RESULTS.md from what is kept in data/results'
 	@echo 'make student             write the graded labs as students get them to runs/student'
 	@echo 'make grade SUBMISSIONS=folder   grade the labs in folder/STUDENT/'
+	@echo 'make site                build the site from the stored outputs, into build/site'
+	@echo 'make test-browser        use five chapters in JupyterLab with Chromium'
+	@echo 'make wheelhouse          collect all packages in build/wheelhouse, to carry them; there:'
+	@echo '                         make install WHEELS=build/wheelhouse'
 	@echo 'make install             only install, into .venv; GPU=1 for an NVIDIA GPU on Linux'
 	@echo 'make lock                bring both locks in line with pyproject.toml'
 	@echo 'PYTHON=python3.12        install with this Python'
@@ -55,8 +67,9 @@ install:
 	echo 'Installed.'
 
 lock: install
-	@$(COMPILE) -o requirements.lock
-	@$(COMPILE) --extra gpu --constraint requirements.lock -o requirements-gpu.lock
+	@$(COMPILE) $(EXTRAS) -o requirements.lock
+	@$(COMPILE) $(EXTRAS) --extra gpu --constraint requirements.lock -o requirements-gpu.lock
+	@$(COMPILE) --group browser --constraint requirements.lock -o requirements-browser.lock
 
 lab: install
 	@$(VENV_PYTHON) -m imagegen_tf lab
@@ -88,10 +101,23 @@ grade: install
 	fi
 	@$(VENV_PYTHON) -m imagegen_tf grade "$(SUBMISSIONS)"
 
+site: install
+	@$(VENV_PYTHON) -m imagegen_tf site
+
+test-browser: install
+	@$(PIP) --require-hashes -r requirements-browser.lock
+	@$(VENV_PYTHON) -m pytest tests/browser
+
+wheelhouse: install
+	@$(VENV_PYTHON) -m pip download -q --disable-pip-version-check --require-hashes -r $(LOCK) \
+	  --dest build/wheelhouse
+	@echo 'Packages for this system and Python: build/wheelhouse'
+
 SIZE := $(if $(findstring gpu,$(LOCK)),about 3.5 GB,about 650 MB)
 PIP  := $(VENV_PYTHON) -m pip install -qq --disable-pip-version-check
-COMPILE := $(VENV_PYTHON) -m uv pip compile --quiet pyproject.toml --extra dev --extra teach --universal \
-  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+COMPILE := $(VENV_PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 \
+  --generate-hashes --no-emit-index-url --no-header
+EXTRAS  := pyproject.toml --extra dev --extra teach --extra site
 
 # Sets the shell variable `found` to the first Python that runs and fits, or says what to install.
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))

@@ -78,6 +78,9 @@ def parser():
     command.add_argument("folder", help="holds a folder for each student, with the labs in it")
     command.set_defaults(action=grade)
 
+    command = commands.add_parser("site", help="build the site into build/site, offline")
+    command.set_defaults(action=site)
+
     command = commands.add_parser("results", help="write RESULTS.md from data/results")
     command.set_defaults(action=results)
     return root
@@ -142,7 +145,8 @@ def notebooks(arguments):
     """Execute chapters in place."""
     from imagegen_tf import course
 
-    return report(course.refresh(course.chapters(arguments.chapters)))
+    paths = course.chapters(arguments.chapters)
+    return report(course.refresh(paths if arguments.chapters else [*paths, course.TEMPLATE]))
 
 
 def student(arguments):
@@ -164,6 +168,14 @@ def grade(arguments):
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0
+
+
+def site(arguments):
+    """Build the site."""
+    from imagegen_tf import website
+
+    print(website.build())
+    return 0
 
 
 def results(arguments):

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from imagegen_tf import pages, runtime
 
 NOTEBOOKS = runtime.REPOSITORY / "notebooks"
+TEMPLATE = NOTEBOOKS / "template" / "chapter.ipynb"
 # Everything from outside that changes what a chapter does; tests and stored outputs ignore it.
 SETTINGS = (
     "IMAGEGEN_CPU_REPLICAS",
@@ -238,12 +239,16 @@ def test(chapter=None):
     prefix = _closed_network()
     if not prefix:
         print("The network stays open: this system cannot close it for a command.", flush=True)
+    notebooks = [str(chapter)] if chapter else [str(path) for path in [*chapters(), TEMPLATE]]
+    workers = str(max(1, min(4, os.cpu_count() or 1)))
     # fmt: off
     commands = [
         [*python, "ruff", "check", "--quiet", "."],
         [*python, "ruff", "format", "--quiet", "--check", "."],
-        [*prefix, *python, "pytest", "--doctest-modules", "--nbval-lax", "--nbval-current-env",
-         f"--nbval-cell-timeout={CELL_SECONDS}", "imagegen_tf", "tests", str(chapter or NOTEBOOKS)],
+        [*prefix, *python, "pytest", "--doctest-modules", "--numprocesses", workers,
+         "--dist", "loadfile", "imagegen_tf", "tests"],
+        [*prefix, *python, "pytest", "--nbval-lax", "--nbval-current-env",
+         f"--nbval-cell-timeout={CELL_SECONDS}", *notebooks],
     ]
     # fmt: on
     with tempfile.TemporaryDirectory() as runs:

@@ -31,18 +31,21 @@ def gap(job, folder):
         job: program that trains with the names of START and ends with finish(model, history).
         folder: pathlib.Path for its files.
     """
-    results = []
-    for replicas in ("1", "2"):
-        file = folder / f"{replicas}.npz"
-        done = subprocess.run(
+    results, files = [], {replicas: folder / f"{replicas}.npz" for replicas in ("1", "2")}
+    processes = [
+        subprocess.Popen(
             [sys.executable, "-c", START + job, str(Path(__file__).parent), str(file)],
             env=os.environ
             | {"PYTHONPATH": str(runtime.REPOSITORY), "IMAGEGEN_CPU_REPLICAS": replicas},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
         )
-        assert done.stdout.splitlines()[-1:] == [replicas], done.stderr[-2000:]
+        for replicas, file in files.items()
+    ]
+    for process, (replicas, file) in zip(processes, files.items(), strict=True):
+        printed, complaints = process.communicate()
+        assert printed.splitlines()[-1:] == [replicas], complaints[-2000:]
         with np.load(file) as arrays:
             results.append([arrays[name] for name in arrays.files])
     assert len(results[0]) == len(results[1]) > 2

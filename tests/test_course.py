@@ -285,12 +285,17 @@ def test_test_fails_if_any_of_its_parts_does(monkeypatch, failing):
     monkeypatch.setattr(course, "_closed_network", lambda: ["closed"])
     monkeypatch.setattr(course.subprocess, "run", run)
     assert course.test() is (failing is None)
-    command, environment = seen[-1]
-    assert len(seen) == 3
-    assert command[0] == "closed" and command[-1] == str(course.NOTEBOOKS)
-    assert {"--nbval-lax", "--nbval-current-env", "--doctest-modules", "tests"} < set(command)
-    assert "IMAGEGEN_DATA" not in environment
-    assert environment["IMAGEGEN_RUNS"] != os.environ["IMAGEGEN_RUNS"]
+    assert len(seen) == 4
+    for (command, environment), options in zip(
+        seen[2:],
+        ({"--doctest-modules", "tests"}, {"--nbval-lax", "--nbval-current-env"}),
+        strict=True,
+    ):
+        assert command[0] == "closed" and options < set(command)
+        assert "IMAGEGEN_DATA" not in environment
+        assert environment["IMAGEGEN_RUNS"] != os.environ["IMAGEGEN_RUNS"]
+    executed = {part for part in seen[-1][0] if part.endswith(".ipynb")}
+    assert executed == {str(path) for path in [*course.chapters(), course.TEMPLATE]}
 
 
 def test_test_of_one_chapter_executes_no_other(monkeypatch, tmp_path):
@@ -303,8 +308,7 @@ def test_test_of_one_chapter_executes_no_other(monkeypatch, tmp_path):
         lambda command, **_: seen.append(command) or subprocess.CompletedProcess(command, 0),
     )
     assert course.test(path)
-    assert seen[-1][-1] == str(path)
-    assert str(course.NOTEBOOKS) not in seen[-1]
+    assert [part for part in seen[-1] if part.endswith(".ipynb")] == [str(path)]
 
 
 def test_closed_network_leaves_only_loopback():

@@ -19,6 +19,7 @@ LEVELS = [
     ("training",),
     ("datasets", "metrics"),
     ("course", "results", "labs"),
+    ("website",),
     ("__main__",),
 ]
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules}
@@ -33,6 +34,7 @@ LATE = {
     "course",
     "results",
     "labs",
+    "website",
     "__main__",
     "weights",
     "classifiers",

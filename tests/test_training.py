@@ -1,31 +1,19 @@
-"""training: the same result on any devices, nothing lost, and clear errors.
+"""training: nothing lost, the same result whatever happens, and clear errors."""
 
-Expected numbers come from equality: one replica, two replicas and two processes draw the same noise
-and see the same pictures, so that after 20 steps of SGD only rounding may tell them apart.
-"""
-
-import json
 import os
-import random
-import signal
-import socket
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import keras
 import notebook_cells
 import numpy as np
+import processes
 import pytest
 import tensorflow as tf
 import training_jobs
+from processes import finish, gap, load, start
 
 from imagegen_tf import checkpoints, datasets, fingerprints, runtime, training
-
-SCRIPT = Path(__file__).parent / "training_jobs.py"
-POLICIES = training_jobs.POLICIES
-SECONDS = 300  # that a process may take on a busy machine
 
 pytestmark = pytest.mark.usefixtures("float32")
 
@@ -43,157 +31,6 @@ def build(**settings):
 def weights_of(model):
     """All variables of a model as a list of arrays."""
     return list(training_jobs.values(model).values())
-
-
-def start(job, output, *arguments, **settings):
-    """Start a process that does one of the jobs."""
-    environment = {name: v for name, v in os.environ.items() if not name.startswith("IMAGEGEN_")}
-    environment |= {"PYTHONPATH": os.pathsep.join([str(runtime.REPOSITORY), str(SCRIPT.parent)])}
-    environment |= settings
-    command = [sys.executable, str(SCRIPT), job, str(output), *map(str, arguments)]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
-def finish(process):
-    """Wait for a process that must succeed."""
-    printed, _ = process.communicate(timeout=SECONDS)
-    assert process.returncode == 0, printed[-3000:]
-    return printed
-
-
-def workers(job, folder, *arguments):
-    """Start two processes that train together."""
-    ports = []
-    for _ in range(2):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            ports.append(probe.getsockname()[1])
-    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
-    configs = [{"cluster": cluster, "task": {"type": "worker", "index": i}} for i in range(2)]
-    return [
-        start(job, folder / f"worker{i}", *arguments, TF_CONFIG=json.dumps(config))
-        for i, config in enumerate(configs)
-    ]
-
-
-def load(path):
-    """The arrays of a file."""
-    with np.load(path) as file:
-        return [file[name] for name in file.files]
-
-
-def gap(first, second):
-    """The largest difference of two lists of arrays, as a share of each array's largest value."""
-    assert len(first) == len(second) > 0
-    pairs = zip(first, second, strict=True)
-    gaps = [np.abs(a - b).max() / max(np.abs(a).max(), 1e-30) for a, b in pairs]
-    return np.max(gaps)  # max would lose NaN
-
-
-@pytest.fixture(scope="module")
-def three_ways(tmp_path_factory):
-    """Train in one replica, in two, and in two processes; give the folder of the results."""
-    folder = tmp_path_factory.mktemp("three")
-    finish(start("precisions", folder / "one"))
-    finish(start("precisions", folder / "two", IMAGEGEN_CPU_REPLICAS="2"))
-    for process in workers("precisions", folder):
-        assert "This is worker" in finish(process)
-    return folder
-
-
-@pytest.mark.parametrize("other", ["two", "worker0", "worker1"])
-@pytest.mark.parametrize("model", ["float32", "05"])
-def test_float32_weights_do_not_depend_on_the_number_of_replicas(three_ways, model, other):
-    one = load(three_ways / f"one-{model}.npz")
-    assert gap(one, load(three_ways / f"{other}-{model}.npz")) < 1e-5
-
-
-@pytest.mark.parametrize("other", ["two", "worker0", "worker1"])
-def test_the_gan_that_is_taught_does_not_depend_on_the_number_of_replicas(three_ways, other):
-    # It has many activations a step. The kink of ReLU lies within rounding of one or two of
-    # them, which moves the gradients of biases, still near 0, by a few thousandths of themselves.
-    # So the bound here is a share of the largest weight of all, not of each bias.
-    pairs = zip(load(three_ways / "one-04.npz"), load(three_ways / f"{other}-04.npz"), strict=True)
-    gaps, sizes = zip(*((np.abs(a - b).max(), np.abs(a).max()) for a, b in pairs), strict=True)
-    assert np.max(gaps) < 1e-5 * np.max(sizes[1:])  # the first is the step's number
-
-
-@pytest.mark.parametrize("other", ["two", "worker0", "worker1"])
-@pytest.mark.parametrize("policy", POLICIES)
-def test_losses_shown_do_not_depend_on_the_number_of_replicas(three_ways, policy, other):
-    one = json.loads((three_ways / f"one-{policy}.json").read_text())
-    two = json.loads((three_ways / f"{other}-{policy}.json").read_text())
-    assert len(one["generator"]) == 20
-    bound = 1e-5 if policy == "float32" else 0.02
-    for name in one:
-        assert np.allclose(one[name], two[name], rtol=bound, atol=0)
-
-
-def test_two_processes_end_with_the_same_weights_and_only_the_chief_writes(three_ways):
-    for policy in POLICIES:
-        mine, theirs = (load(three_ways / f"worker{i}-{policy}.npz") for i in range(2))
-        assert gap(mine, theirs) == 0
-    assert (three_ways / "worker0-run").exists()
-    assert not (three_ways / "worker1-run").exists()
-
-
-def test_an_infinity_on_replica_1_skips_the_step_everywhere(tmp_path):
-    finish(start("overflow", tmp_path / "two", IMAGEGEN_CPU_REPLICAS="2"))
-    before, planted, after = (
-        load(tmp_path / f"two-{name}.npz") for name in ("before", "planted", "after")
-    )
-    scales = json.loads((tmp_path / "two.json").read_text())
-    # The discriminator, without the infinity, keeps its scale; the generator's is halved.
-    assert scales == [[2**15, 2**15], [2**14, 2**15], [2**14, 2**15]]
-    # BatchNormalization's moving averages move in any case; kernels and biases do not.
-    names = [variable.path for variable in build().generator.variables]
-    trained = [i for i, name in enumerate(names) if "moving" not in name]
-    assert len(trained) < len(names)
-    assert gap([before[i] for i in trained], [planted[i] for i in trained]) == 0
-    assert gap([before[i] for i in trained], [after[i] for i in trained]) > 0
-    assert all(np.isfinite(array).all() for array in load(tmp_path / "two-state.npz"))
-
-
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_worker_that_dies_stops_the_other_and_both_resume(tmp_path, victim):
-    processes = workers("train", tmp_path, 120)
-    marks = tmp_path / f"worker{victim}-steps-{victim}"
-    while not marks.exists() or marks.stat().st_size < 30:
-        assert all(process.poll() is None for process in processes), processes[0].stdout.read()
-        time.sleep(0.05)
-    processes[victim].send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
-    began = time.monotonic()
-    printed, _ = processes[1 - victim].communicate(timeout=SECONDS)
-    processes[victim].communicate()
-    assert time.monotonic() - began < 120
-    assert processes[1 - victim].returncode == 1
-    assert "RuntimeError: Another machine stopped, or cannot be reached any more." in printed
-
-    for process in workers("train", tmp_path, 120):
-        assert "Going on from step" in finish(process)
-    assert gap(load(tmp_path / "worker0.npz"), load(tmp_path / "worker1.npz")) == 0
-
-
-@pytest.mark.parametrize("chapter", ["04", "05"])
-def test_killed_at_any_moment_training_ends_as_if_nothing_had_happened(tmp_path, chapter):
-    finish(start("train", tmp_path / "whole", 120, chapter))
-    marks = tmp_path / "killed-steps-0"
-    for _ in range(3):
-        process = start("train", tmp_path / "killed", 120, chapter)
-        seen = marks.stat().st_size if marks.exists() else 0
-        while process.poll() is None and (marks.stat().st_size if marks.exists() else 0) <= seen:
-            time.sleep(0.01)
-        time.sleep(random.uniform(0.2, 1.0))
-        process.kill()
-        printed, _ = process.communicate()
-        if (tmp_path / "killed.npz").exists():
-            break
-    else:
-        printed = finish(start("train", tmp_path / "killed", 120, chapter))
-    assert "Going on from step" in printed
-    assert gap(load(tmp_path / "whole.npz"), load(tmp_path / "killed.npz")) < 1e-6
 
 
 def interrupt_at(step):
@@ -382,7 +219,7 @@ def test_a_full_disk_and_a_read_only_folder_are_named(tmp_path, options):
         'status=$?; ls -A "$1/run" 2>/dev/null; exit $status'
     )
     command = ["unshare", "--map-root-user", "--mount", "sh", "-c", code, options, str(tmp_path)]
-    command += [sys.executable, FULL_DISK, str(SCRIPT.parent)]
+    command += [sys.executable, FULL_DISK, str(processes.SCRIPT.parent)]
     environment = os.environ | {"PYTHONPATH": str(runtime.REPOSITORY)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     reason = {"size=16k": "No space left on device", "ro": "Read-only file system"}[options]
@@ -646,7 +483,7 @@ print(all(created(variable.value) for variable in mirrored.state()))
 
 def test_what_was_built_outside_the_scope_is_refused_and_compile_builds_inside():
     done = subprocess.run(
-        [sys.executable, "-c", OUTSIDE, str(SCRIPT.parent)],
+        [sys.executable, "-c", OUTSIDE, str(processes.SCRIPT.parent)],
         env=os.environ | {"PYTHONPATH": str(runtime.REPOSITORY), "IMAGEGEN_CPU_REPLICAS": "2"},
         capture_output=True,
         text=True,

@@ -149,9 +149,9 @@ def written(output):
     return re.sub(r"data:image/\w+;base64,[A-Za-z0-9+/=]+", "", "\n".join(texts))
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*NOTEBOOKS, course.TEMPLATE], ids=lambda path: path.stem)
 def test_notebook(path):
-    assert re.fullmatch(r"\d\d_[a-z0-9_]+", path.stem)
+    assert path == course.TEMPLATE or re.fullmatch(r"\d\d_[a-z0-9_]+", path.stem)
     notebook = nbformat.read(path, as_version=4)
     assert path.read_text(encoding="utf-8").endswith("}\n")
     assert faults(notebook, path.stat().st_size) == []

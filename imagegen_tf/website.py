@@ -1,0 +1,166 @@
+"""The site: every chapter with its outputs as a page, built offline, and checked.
+
+Sphinx does the work, with MyST-NB and a book theme; its settings stand in site/conf.py.
+"""
+
+import json
+import os
+import shutil
+import sys
+import tomllib
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+
+from imagegen_tf import course, runtime
+
+ROOT = runtime.REPOSITORY
+FOLDER = ROOT / "build" / "site"
+COLAB = "https://colab.research.google.com/github/"
+KAGGLE = "https://kaggle.com/kernels/welcome?src="
+INSTALL = """\
+# Installs the course, once for each machine; two to five minutes.
+import pathlib
+import subprocess
+import sys
+
+if not pathlib.Path("imagegen-tf").exists():
+    subprocess.run(["git", "clone", "--depth=1", "{address}", "imagegen-tf"], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "-e", "imagegen-tf"], check=True)
+sys.path.insert(0, "imagegen-tf")"""
+
+
+def address():
+    """Give the repository's address: of pyproject.toml, or the one on which GitHub builds.
+
+    Returns:
+        str without a slash at the end; None where nobody knows it.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    known = project.get("urls", {}).get("Repository")
+    if not known and "GITHUB_REPOSITORY" in os.environ:
+        known = f"{os.environ['GITHUB_SERVER_URL']}/{os.environ['GITHUB_REPOSITORY']}"
+    return known.rstrip("/") if known else None
+
+
+def with_buttons(text, chapter):
+    """Put links to Colab and Kaggle below a chapter's title.
+
+    Args:
+        text: Markdown of the chapter's first cell.
+        chapter: name of the notebook without ending.
+    Returns:
+        str; the text itself where the repository's address is not known.
+    """
+    found = address()
+    if not found:
+        return text
+    title, _, rest = text.partition("\n")
+    place = f"{urlsplit(found).path.strip('/')}/blob/gh-pages/colab/{chapter}.ipynb"
+    links = (
+        f"[Open in Colab]({COLAB}{place}) · [Open in Kaggle]({KAGGLE}https://github.com/{place})"
+    )
+    return f"{title}\n\n{links}\n{rest}"
+
+
+def hosted(path, found):
+    """Make the copy of a chapter for Colab and Kaggle: its first cell installs the course.
+
+    Args:
+        path: of the notebook.
+        found: address of the repository, or of a folder that git can clone.
+    Returns:
+        nbformat notebook.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    cell = nbformat.v4.new_code_cell(INSTALL.format(address=found), id="install")
+    notebook.cells.insert(0, cell)
+    return notebook
+
+
+def build(folder=None):
+    """Build the site from what is stored; nothing is executed or fetched.
+
+    Args:
+        folder: where to; build/site if None. What was there is removed.
+    Returns:
+        pathlib.Path of the start page.
+    Raises:
+        ValueError: Sphinx is not installed, complains, or a link or picture leads nowhere.
+    """
+    folder = Path(folder or FOLDER)
+    try:
+        from sphinx.cmd.build import main as sphinx
+    except ImportError as error:
+        raise ValueError(f"the site needs Sphinx ({error}): make install") from error
+    shutil.rmtree(folder, ignore_errors=True)
+    doctrees = folder.parent / f"{folder.name}-doctrees"
+    shutil.rmtree(doctrees, ignore_errors=True)
+    options = ["--quiet", "--fail-on-warning", "--keep-going", "-c", str(ROOT / "site")]
+    if sphinx([*options, "-b", "html", "-d", str(doctrees), str(ROOT), str(folder)]):
+        raise ValueError("the site was not built: Sphinx says above what is wrong")
+    found = address()
+    for path in course.chapters() if found else ():
+        text = json.dumps(hosted(path, found), indent=1, ensure_ascii=False)
+        runtime.write_text(folder / "colab" / path.name, text + "\n")
+    runtime.write_text(folder / ".nojekyll", "")
+    shutil.copyfile(folder / "README.html", folder / "index.html")
+    wrong = faults(folder)
+    if wrong:
+        raise ValueError("\n".join(wrong))
+    if not found:
+        print("No buttons for Colab: pyproject.toml names no Repository.", file=sys.stderr)
+    return folder / "index.html"
+
+
+class _Page(HTMLParser):
+    """Collects the links, the pictures and the places of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.places, self.bare, self.fetched = [], {""}, [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        """Look at an element."""
+        found = dict(attributes)
+        self.places.update(value for name, value in attributes if name in ("id", "name") and value)
+        target = found.get("href") if tag in ("a", "link") else found.get("src")
+        if target is None:
+            return
+        self.links.append(target)
+        alt = (found.get("alt") or "").strip()
+        if tag == "img" and (not alt or Path(alt).name == Path(target).name):
+            self.bare.append(target)
+        if tag != "a" and urlsplit(target).scheme in ("http", "https"):
+            self.fetched.append(target)
+
+
+def faults(folder):
+    """List links that lead nowhere, pictures without a text alternative, and what pages fetch.
+
+    Args:
+        folder: of a site.
+    Returns:
+        list of str, empty if all is well.
+    """
+    folder = Path(folder).resolve()
+    paths = [path for path in sorted(folder.rglob("*.html")) if "_static" not in path.parts]
+    pages = {path: _Page(path.read_text(encoding="utf-8")) for path in paths}
+    found = []
+    for path, page in pages.items():
+        name = path.relative_to(folder)
+        found += [f"{name}: picture {target[:60]} has no text alternative" for target in page.bare]
+        found += [f"{name}: fetches {target}" for target in page.fetched]
+        for target in page.links:
+            parts = urlsplit(target)
+            if parts.scheme or parts.netloc:
+                continue
+            other = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            if not other.is_file():
+                found.append(f"{name}: {target} leads nowhere")
+            elif other in pages and unquote(parts.fragment) not in pages[other].places:
+                found.append(f"{name}: {target} leads to a place that is not there")
+    return sorted(set(found))

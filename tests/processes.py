@@ -1,0 +1,62 @@
+"""Start the jobs of training_jobs in processes of their own, and compare what they leave."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from imagegen_tf import runtime
+
+SCRIPT = Path(__file__).parent / "training_jobs.py"
+SECONDS = 300  # that a process may take on a busy machine
+
+
+def start(job, output, *arguments, **settings):
+    """Start a process that does one of the jobs."""
+    environment = {name: v for name, v in os.environ.items() if not name.startswith("IMAGEGEN_")}
+    environment |= {"PYTHONPATH": os.pathsep.join([str(runtime.REPOSITORY), str(SCRIPT.parent)])}
+    environment |= settings
+    command = [sys.executable, str(SCRIPT), job, str(output), *map(str, arguments)]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def finish(process):
+    """Wait for a process that must succeed."""
+    printed, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, printed[-3000:]
+    return printed
+
+
+def workers(job, folder, *arguments):
+    """Start two processes that train together."""
+    ports = []
+    for _ in range(2):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            ports.append(probe.getsockname()[1])
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+    configs = [{"cluster": cluster, "task": {"type": "worker", "index": i}} for i in range(2)]
+    return [
+        start(job, folder / f"worker{i}", *arguments, TF_CONFIG=json.dumps(config))
+        for i, config in enumerate(configs)
+    ]
+
+
+def load(path):
+    """The arrays of a file."""
+    with np.load(path) as file:
+        return [file[name] for name in file.files]
+
+
+def gap(first, second):
+    """The largest difference of two lists of arrays, as a share of each array's largest value."""
+    assert len(first) == len(second) > 0
+    pairs = zip(first, second, strict=True)
+    gaps = [np.abs(a - b).max() / max(np.abs(a).max(), 1e-30) for a, b in pairs]
+    return np.max(gaps)  # max would lose NaN
