@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass
 
 import nbformat
+import psutil
 from tqdm import tqdm
 
 from imagegen_tf import pages, runtime
@@ -32,6 +33,7 @@ SETTINGS = (
     "TF_CONFIG",
 )
 CELL_SECONDS = 1200  # a cell of a test that takes longer hangs
+ALONE = ("13_scaling_up",)  # measures how fast processes are, so nothing else may run
 # What a cell is, and whether its heading is folded; all else is of one run or one editor.
 CELL_METADATA = ("jp-MarkdownHeadingCollapsed", "jupyter", "tags")
 # Nothing is fetched, and nobody is asked whether it may be.
@@ -239,16 +241,18 @@ def test(chapter=None):
     prefix = _closed_network()
     if not prefix:
         print("The network stays open: this system cannot close it for a command.", flush=True)
-    notebooks = [str(chapter)] if chapter else [str(path) for path in [*chapters(), TEMPLATE]]
-    workers = str(max(1, min(4, os.cpu_count() or 1)))
+    every = [chapter] if chapter else [*chapters(), TEMPLATE]
+    alone = [path for path in every if chapter or path.stem in ALONE]
+    beside = [str(path) for path in every if path not in alone]
+    pytest = [*prefix, *python, "pytest", "--nbval-lax", "--nbval-current-env"]
+    pytest.append(f"--nbval-cell-timeout={CELL_SECONDS}")
     # fmt: off
     commands = [
         [*python, "ruff", "check", "--quiet", "."],
         [*python, "ruff", "format", "--quiet", "--check", "."],
-        [*prefix, *python, "pytest", "--doctest-modules", "--numprocesses", workers,
-         "--dist", "loadfile", "imagegen_tf", "tests"],
-        [*prefix, *python, "pytest", "--nbval-lax", "--nbval-current-env",
-         f"--nbval-cell-timeout={CELL_SECONDS}", *notebooks],
+        [*pytest, "--doctest-modules", f"--numprocesses={_workers()}", "--dist=loadscope",
+         "imagegen_tf", "tests", *beside],
+        [*pytest, *map(str, alone)],
     ]
     # fmt: on
     with tempfile.TemporaryDirectory() as runs:
@@ -264,6 +268,11 @@ def _default_environment():
     """Copy the environment without our settings: quick, default data, one replica."""
     environment = {name: value for name, value in os.environ.items() if name not in SETTINGS}
     return environment | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+
+
+def _workers():
+    """Give how many files are tested at once: one for each core, as far as memory goes."""
+    return max(1, min(4, os.cpu_count() or 1, int(psutil.virtual_memory().total / 4e9)))
 
 
 def _closed_network():
