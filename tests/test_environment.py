@@ -23,10 +23,11 @@ PLATFORMS = {
     "Windows": {"sys_platform": "win32", "os_name": "nt", "platform_machine": "AMD64"},
 }
 LOCKS = {
-    "requirements.lock": ("dev", "teach"),
-    "requirements-gpu.lock": ("dev", "teach", "gpu"),
+    "requirements.lock": ("dev", "teach", "site"),
+    "requirements-gpu.lock": ("dev", "teach", "site", "gpu"),
 }
-SETTINGS_FILES = ("pyproject.toml", "Makefile", "environment.yml", ".ci/run", *LOCKS)
+BROWSER_LOCK = "requirements-browser.lock"
+SETTINGS_FILES = ("pyproject.toml", "Makefile", "environment.yml", ".ci/run", *LOCKS, BROWSER_LOCK)
 
 
 def read(name):
@@ -93,6 +94,18 @@ def test_every_pin_is_exact_and_has_hashes(lock):
         assert hashes, pin
         for each in hashes:
             assert re.fullmatch(r"sha256:[0-9a-f]{64}", each), pin
+
+
+def test_the_browsers_lock_adds_playwright_and_contradicts_nothing():
+    (wanted,) = [Requirement(text) for text in PROJECT["dependency-groups"]["browser"]]
+    found = {pin.name: pin for pin, hashes in pins(BROWSER_LOCK) if hashes}
+    assert len(found) == len(pins(BROWSER_LOCK))
+    (exact,) = found["playwright"].specifier
+    assert wanted.name == "playwright" and wanted.specifier.contains(exact.version)
+    common = {pin.name: str(pin.specifier) for pin, _ in pins("requirements.lock")}
+    assert all(
+        str(pin.specifier) == common.get(name, str(pin.specifier)) for name, pin in found.items()
+    )
 
 
 def test_the_gpu_lock_is_the_other_and_nvidias_packages():

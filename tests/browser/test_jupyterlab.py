@@ -108,6 +108,7 @@ def chapter(lab, browser, request):
     wait_until_done(page)
     yield page
     page.screenshot(path=SCREENSHOTS / f"{name}.png")
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:shutdown-kernel')")
     page.close()
     # What JupyterLab's own parts say of missing files or services is not about our widgets.
     ours = [str(text) for text in complaints if "widget" in str(text).lower()]
@@ -191,7 +192,12 @@ def test_a_mask_is_painted(chapter):
     chapter.wait_for_timeout(1_000)
     shoot(chapter, "07_painted")
     assert run_cell(chapter, "widgets.strokes_of(painting)") != before
-    run_cell(chapter, "def complete(")
+    for source in (
+        "rows, columns = (np.flatnonzero(own",
+        '"network": complete(network, scene, own)',
+    ):
+        run_cell(chapter, source)
+    shoot(chapter, "07_filled")
 
 
 @pytest.mark.parametrize("chapter", ["11_text_to_image"], indirect=True)
