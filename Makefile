@@ -59,7 +59,7 @@ install:
 	  "$$found" -m venv --clear .venv; \
 	fi; \
 	rm -f .venv/installed; \
-	echo 'Installing the packages of $(LOCK) into .venv ($(SIZE) to download, once).'; \
+	echo 'Installing the packages of $(LOCK) into .venv ($(FROM)).'; \
 	$(PIP) --require-hashes -r $(LOCK); \
 	$(PIP) --no-deps --no-build-isolation -e .; \
 	case $(LOCK) in *gpu*) touch .venv/gpu;; esac; \
@@ -109,11 +109,12 @@ test-browser: install
 	@$(VENV_PYTHON) -m pytest tests/browser
 
 wheelhouse: install
-	@$(VENV_PYTHON) -m pip download -q --disable-pip-version-check --require-hashes -r $(LOCK) \
+	@$(VENV_PYTHON) -m pip download -qq --disable-pip-version-check --require-hashes -r $(LOCK) \
 	  --dest build/wheelhouse
 	@echo 'Packages for this system and Python: build/wheelhouse'
 
-SIZE := $(if $(findstring gpu,$(LOCK)),about 3.5 GB,about 650 MB)
+SIZE := $(if $(findstring gpu,$(LOCK)),about 3.5 GB,about 800 MB)
+FROM := $(if $(WHEELS),from $(WHEELS),$(SIZE) to download, once)
 PIP  := $(VENV_PYTHON) -m pip install -qq --disable-pip-version-check
 COMPILE := $(VENV_PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-header

@@ -52,10 +52,10 @@ def with_buttons(text, chapter):
         text: Markdown of the chapter's first cell.
         chapter: name of the notebook without ending.
     Returns:
-        str; the text itself where the repository's address is not known.
+        str; the text itself where the repository is not known, or not on GitHub.
     """
     found = address()
-    if not found:
+    if not found or urlsplit(found).netloc != "github.com":
         return text
     title, _, rest = text.partition("\n")
     place = f"{urlsplit(found).path.strip('/')}/blob/gh-pages/colab/{chapter}.ipynb"
