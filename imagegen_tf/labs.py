@@ -6,6 +6,7 @@ code runs on this machine, with the rights of whoever calls `grade`.
 
 import csv
 import io
+import locale
 import os
 import re
 import shutil
@@ -145,14 +146,23 @@ def table(marks):
 
 
 @contextmanager
-def _own_programs_first():
-    """Let nbgrader find the programs beside this Python: it calls alembic by its bare name."""
-    before = os.environ.get("PATH", "")
-    os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), before])
+def _surroundings():
+    """Let nbgrader find alembic, which it calls by its bare name, and alembic read any path.
+
+    Alembic reads a file with this folder's path in the locale's encoding: with LC_ALL=C, in ASCII.
+    """
+    before = {name: os.environ.get(name) for name in ("PATH", "LC_ALL")}
+    scripts = sysconfig.get_path("scripts")
+    os.environ["PATH"] = os.pathsep.join([scripts, before["PATH"] or ""])
+    if os.name == "posix" and locale.getencoding().lower() not in ("utf-8", "utf8"):
+        os.environ["LC_ALL"] = "C.UTF-8"
     try:
         yield
     finally:
-        os.environ["PATH"] = before
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 @contextmanager
@@ -168,7 +178,7 @@ def _course(labs):
     from traitlets.config import Config
 
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # kernels of this environment come first
-    with tempfile.TemporaryDirectory() as place, _own_programs_first():
+    with tempfile.TemporaryDirectory() as place, _surroundings():
         config = Config()
         config.CourseDirectory.root = place
         config.ClearSolutions.code_stub = {"python": STUB}

@@ -8,6 +8,7 @@ import ast
 import contextlib
 import csv
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -234,6 +235,25 @@ def test_three_submissions_go_through_nbgrader(handed_in, monkeypatch, tmp_path,
         tasks = [row for row in csv.DictReader(file) if row["student"] == "cleo"]
     assert [row["task"] for row in tasks] == list(most(read(NAMES[0])))
     assert [row["task"] for row in tasks if row["points"] == "0.0"] == ["noise_level"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no LC_ALL")
+def test_what_nbgrader_calls_can_read_paths_with_any_letters_even_with_a_locale_of_c():
+    code = (
+        "import os, subprocess, sys; from imagegen_tf import labs\n"
+        "with labs._surroundings():\n"
+        "    subprocess.run([sys.executable, '-c', 'import locale; print(locale.getencoding())'])\n"
+        "print(os.environ['LC_ALL'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=runtime.REPOSITORY,
+        env=os.environ | {"LC_ALL": "C"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.lower().split() == ["utf-8", "c"]
 
 
 def test_the_command_writes_the_students_version(monkeypatch, tmp_path, capsys):
