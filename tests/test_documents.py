@@ -26,7 +26,7 @@ ELSEWHERE = {
     "make notebooks CHAPTER=02": "test_course.py, on small notebooks",
     "make bench FAST=1": "test_benchmarks.py, part by part; ten minutes on a quiet machine",
     "make site": "test_website.py",
-    "make test-browser": "needs Chromium; .ci/run calls it where there is one",
+    "make test-browser": "needs Chromium and a quarter of an hour; a job of the workflow calls it",
     "make grade SUBMISSIONS=handed_in": "test_labs.py",
     "make wheelhouse": "needs the network",
     "make install WHEELS=build/wheelhouse": "needs what make wheelhouse has collected",
