@@ -3,7 +3,6 @@
 Sphinx does the work, with MyST-NB and a book theme; its settings stand in site/conf.py.
 """
 
-import json
 import os
 import shutil
 import sys
@@ -103,8 +102,7 @@ def build(folder=None):
         raise ValueError("the site was not built: Sphinx says above what is wrong")
     found = address()
     for path in course.chapters() if found else ():
-        text = json.dumps(hosted(path, found), indent=1, ensure_ascii=False)
-        runtime.write_text(folder / "colab" / path.name, text + "\n")
+        runtime.write_text(folder / "colab" / path.name, nbformat.writes(hosted(path, found)))
     runtime.write_text(folder / ".nojekyll", "")
     shutil.copyfile(folder / "README.html", folder / "index.html")
     wrong = faults(folder)
@@ -134,7 +132,7 @@ class _Page(HTMLParser):
         alt = (found.get("alt") or "").strip()
         if tag == "img" and (not alt or Path(alt).name == Path(target).name):
             self.bare.append(target)
-        if tag != "a" and urlsplit(target).scheme in ("http", "https"):
+        if tag != "a" and urlsplit(target).netloc:
             self.fetched.append(target)
 
 

@@ -89,7 +89,7 @@ def test_an_infinity_on_replica_1_skips_the_step_everywhere(tmp_path):
 
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_worker_that_dies_stops_the_other_and_both_resume(tmp_path, victim):
-    processes = workers("train", tmp_path, 80)
+    processes = workers("train", tmp_path, 120)
     marks = tmp_path / f"worker{victim}-steps-{victim}"
     while not marks.exists() or marks.stat().st_size < 30:
         assert all(process.poll() is None for process in processes), processes[0].stdout.read()
@@ -102,17 +102,17 @@ def test_a_worker_that_dies_stops_the_other_and_both_resume(tmp_path, victim):
     assert processes[1 - victim].returncode == 1
     assert "RuntimeError: Another machine stopped, or cannot be reached any more." in printed
 
-    for process in workers("train", tmp_path, 80):
+    for process in workers("train", tmp_path, 120):
         assert "Going on from step" in finish(process)
     assert gap(load(tmp_path / "worker0.npz"), load(tmp_path / "worker1.npz")) == 0
 
 
 @pytest.mark.parametrize("chapter", ["04", "05"])
 def test_killed_at_any_moment_training_ends_as_if_nothing_had_happened(tmp_path, chapter):
-    whole = start("train", tmp_path / "whole", 100, chapter)
+    whole = start("train", tmp_path / "whole", 120, chapter)
     marks = tmp_path / "killed-steps-0"
-    for _ in range(2):
-        process = start("train", tmp_path / "killed", 100, chapter)
+    for _ in range(3):
+        process = start("train", tmp_path / "killed", 120, chapter)
         seen = marks.stat().st_size if marks.exists() else 0
         while process.poll() is None and (marks.stat().st_size if marks.exists() else 0) <= seen:
             time.sleep(0.01)
@@ -122,7 +122,7 @@ def test_killed_at_any_moment_training_ends_as_if_nothing_had_happened(tmp_path,
         if (tmp_path / "killed.npz").exists():
             break
     else:
-        printed = finish(start("train", tmp_path / "killed", 100, chapter))
+        printed = finish(start("train", tmp_path / "killed", 120, chapter))
     assert "Going on from step" in printed
     finish(whole)
     assert gap(load(tmp_path / "whole.npz"), load(tmp_path / "killed.npz")) < 1e-6

@@ -82,8 +82,8 @@ def test_buttons_lead_to_copies_that_install_the_course_first(site):
 
 
 def test_without_an_address_there_are_no_buttons(monkeypatch):
-    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
-    if website.address() is None:
+    for address in (None, "https://gitlab.com/someone/imagegen-tf"):
+        monkeypatch.setattr(website, "address", lambda address=address: address)
         assert website.with_buttons("# A\n\nB", "04_dcgan") == "# A\n\nB"
 
 
@@ -115,6 +115,7 @@ def test_the_installing_cell_clones_and_finds_the_course(tmp_path):
         ('<img src="b.html">', "a.html: picture b.html has no text alternative"),
         ('<img src="b.html" alt="b.html">', "a.html: picture b.html has no text alternative"),
         ('<script src="https://x.org/a.js">', "a.html: fetches https://x.org/a.js"),
+        ('<script src="//x.org/a.js">', "a.html: fetches //x.org/a.js"),
         ('<a href="b.html#here">x</a><a href="https://x.org">y</a>', None),
     ],
 )
