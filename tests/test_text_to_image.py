@@ -26,7 +26,7 @@ def network(chapter):
     """A small network for 4 x 4 latents, with weights that let time and words matter."""
     keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(0)
-    built = chapter.build_velocity(COUNT, LENGTH, side=4, channels=2, width=8, depth=1)
+    built = chapter.build_velocity(COUNT, LENGTH, side=4, channels=2, width=8)
     rng = np.random.default_rng(0)
     built.set_weights([one + 0.1 * rng.standard_normal(one.shape) for one in built.get_weights()])
     return built
