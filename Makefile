@@ -45,6 +45,13 @@ help:
 	@echo 'PYTHON=python3.12        install with this Python'
 
 install:
+	@if [ -n "$(PYTHON)" ] && [ -x $(VENV_PYTHON) ]; then \
+	  if ! "$(PYTHON)" -c '$(FITS)' 2>/dev/null; then \
+	    echo 'PYTHON=$(PYTHON) is no Python 3.11, 3.12 or 3.13.' >&2; exit 1; \
+	  elif [ "$$("$(PYTHON)" --version)" != "$$($(VENV_PYTHON) --version)" ]; then \
+	    echo 'Another Python is in .venv: it is made anew.'; rm -rf .venv; \
+	  fi; \
+	fi
 	@if [ "$$($(SUM))" = "$$(cat .venv/installed 2>/dev/null)" ]; then exit 0; fi; \
 	set -e; \
 	if [ -n "$(GPU)" ] && [ "$$(uname -s)" != Linux ]; then \

@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 
-from imagegen_tf import machine, runtime
+from imagegen_tf import machine, parameters, runtime
 
 
 def parser():
@@ -120,7 +120,7 @@ def run(arguments):
 
     if arguments.profile:
         os.environ["IMAGEGEN_PROFILE"] = arguments.profile
-    settings = dict(course.parse_setting(text) for text in arguments.set)
+    settings = dict(parameters.parse(text) for text in arguments.set)
     each = [settings | {"SEED": seed} for seed in arguments.seeds or ()] or [settings]
     more = {}
     if arguments.keep:

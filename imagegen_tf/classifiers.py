@@ -226,7 +226,7 @@ def _train(dataset, steps):
 
 def _labels(dataset):
     """Give labels from 0 on and how many there are; None where turns are to be told instead."""
-    if dataset.labels is None or len(np.unique(dataset.labels)) < 2:
+    if np.ndim(dataset.labels) != 1 or len(np.unique(dataset.labels)) < 2:  # none, or words
         return None, TURNS
     kinds, labels = np.unique(dataset.labels, return_inverse=True)
     return labels.astype(np.int32), len(kinds)

@@ -3,10 +3,8 @@
 `python -m imagegen_tf` calls these functions, and make calls that.
 """
 
-import ast
 import functools
 import json
-import logging
 import os
 import re
 import shutil
@@ -20,7 +18,7 @@ import nbformat
 import psutil
 from tqdm import tqdm
 
-from imagegen_tf import pages, runtime
+from imagegen_tf import pages, parameters, runtime
 
 NOTEBOOKS = runtime.REPOSITORY / "notebooks"
 TEMPLATE = NOTEBOOKS / "template" / "chapter.ipynb"
@@ -85,28 +83,6 @@ def chapters(names=(), folder=None):
     return [path for path in every if path in chosen or not names]
 
 
-def parse_setting(text):
-    """Split NAME=VALUE; the value is a Python literal, or else the text itself.
-
-    Args:
-        text: str such as "STEPS=200" or "DATASET=photos".
-    Returns:
-        (name, value).
-    Raises:
-        ValueError: no `=`, or NAME is no name.
-    Example:
-        >>> parse_setting("SIGMAS=(0.1, 0.2)"), parse_setting("DATASET=photos")
-        (('SIGMAS', (0.1, 0.2)), ('DATASET', 'photos'))
-    """
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise ValueError(f"expected NAME=VALUE after --set, got {text!r}")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
-
-
 def prepare(path, settings):
     """Read a chapter with its parameters overridden and its old outputs gone.
 
@@ -114,28 +90,19 @@ def prepare(path, settings):
         path: of the notebook.
         settings: dict of parameter name to value.
     Returns:
-        nbformat notebook; the overriding values stand in a cell of their own below `parameters`.
+        nbformat notebook.
     Raises:
         ValueError: a name that the parameters cell does not have, or no such cell.
     """
     notebook = nbformat.read(path, as_version=4)
-    known = _parameters(notebook)
-    for name in settings:
-        if known is None:
-            raise ValueError(f"{path.stem} has no parameters cell, so {name} cannot be set")
-        if name not in known:
-            raise ValueError(f"{path.stem} has no parameter {name}, expected {', '.join(known)}")
+    try:
+        parameters.override(notebook, settings)
+    except ValueError as error:
+        raise ValueError(str(error).replace("the notebook", path.stem)) from None
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    if not settings:
-        return notebook
-    import papermill
-
-    logging.getLogger("papermill").setLevel(logging.ERROR)
-    return papermill.execute_notebook(
-        notebook, None, settings, kernel_name="python3", language="python", prepare_only=True
-    )
+    return notebook
 
 
 def run(paths, settings=None, kept=None):
@@ -161,7 +128,7 @@ def run(paths, settings=None, kept=None):
             "minutes": round(outcome.minutes, 2),
             "profile": profile,
         }
-        runtime.write_text(runs / path.stem / path.name, _text(notebook))
+        runtime.write_text(runs / path.stem / path.name, as_text(notebook))
         page = pages.page(notebook, path.stem, path.parent)
         runtime.write_text(runs / "pages" / f"{path.stem}.html", page)
         runtime.write_text(runs / "pages" / "index.html", pages.index(_history(path.parent, runs)))
@@ -185,7 +152,7 @@ def refresh(paths):
 
     def store(path, notebook, outcome):
         if outcome.error is None:
-            runtime.write_text(path, _text(notebook))
+            runtime.write_text(path, as_text(notebook))
 
     return _execute({path: prepare(path, {}) for path in paths}, _default_environment(), store)
 
@@ -285,17 +252,6 @@ def _closed_network():
     return prefix if probe.returncode == 0 else []
 
 
-def _parameters(notebook):
-    """List the names that the cell tagged `parameters` assigns; None without such a cell."""
-    for cell in notebook.cells:
-        if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", []):
-            lines = ast.parse(cell.source).body
-            targets = [line.targets for line in lines if isinstance(line, ast.Assign)]
-            targets += [[line.target] for line in lines if isinstance(line, ast.AnnAssign)]
-            return [target.id for group in targets for target in group if hasattr(target, "id")]
-    return None
-
-
 def _execute(notebooks, environment, finish):
     """Execute {path: notebook} under a progress bar; call finish(path, notebook, outcome)."""
     outcomes, done = [], 0
@@ -371,7 +327,7 @@ def _execute_cells(notebook, folder, environment, show):
     return None, None
 
 
-def _text(notebook):
+def as_text(notebook):
     """Write a notebook as text, without what differs between machines and runs."""
     notebook = nbformat.from_dict(notebook)
     kept = notebook.metadata.get("imagegen")

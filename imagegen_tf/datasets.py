@@ -201,7 +201,7 @@ def load(name, split="train", *, seed=0):
         >>> len(load("photos", "test").images)
         9
 
-    Taught in: notebooks/00_start_here.ipynb
+    Taught in: notebooks/04_dcgan.ipynb
     """
     if split not in PHOTOS:
         raise ValueError(f'split: expected "train" or "test", got {split!r}')

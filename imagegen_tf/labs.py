@@ -88,7 +88,11 @@ def grade(submissions, folder=None):
         for who, path in tqdm(handed_in, desc="grading", unit="lab", leave=False, disable=None):
             place = root / "submitted" / who / path.stem
             place.mkdir(parents=True)
-            shutil.copy(path, place)
+            try:
+                shutil.copy(path, place)
+            except OSError as error:
+                problems.append(f"{who}/{path.name} was not graded: {error.strerror or error}")
+                continue
             with runtime.quiet():
                 result = api.autograde(path.stem, who)
                 marks += _marks(api, who, path.stem) if result["success"] else []

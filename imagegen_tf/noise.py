@@ -1,9 +1,9 @@
 """Noise added to an image, and images made of nothing but noise.
 
 All randomness comes from the keyword `rng`: a seed, a numpy.random.Generator, or None for a fresh
-one (SPEC 7). The same seed gives the same bytes on one machine; another processor may round the
-last bit of a normal number differently. Where a function clips to [0, 1], it says so, for
-clipping changes the variance. Alpha, where there is one, is left as it was.
+one (Scientific Python's SPEC 7). The same seed gives the same bytes on one machine; another
+processor may round the last bit of a normal number differently. Where a function clips to [0, 1],
+it says so, for clipping changes the variance. Alpha, where there is one, is left as it was.
 """
 
 import numpy as np

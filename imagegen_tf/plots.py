@@ -68,7 +68,7 @@ def figure(rows=1, columns=1, *, alt, width=9.0, height=3.0, **options):
         The figure, and its axes as matplotlib's Figure.subplots gives them.
     Raises:
         ValueError: the text alternative is empty.
-    Taught in: notebooks/01_noise_images.ipynb
+    Taught in: notebooks/00_start_here.ipynb
     """
     if not alt or not alt.strip():
         raise ValueError("alt: expected a sentence that says what the figure shows")

@@ -54,8 +54,8 @@ def original(folder, name, split):
         parts = [f"data_batch_{part}.bin" for part in range(1, 6)]
         parts = parts if split == "train" else ["test_batch.bin"]
         records = [np.frombuffer(_bytes(folder / part), np.uint8) for part in parts]
-        if any(record.size % 3073 for record in records):
-            raise ValueError(f"{folder}: a batch is damaged, its size is no multiple of 3073 bytes")
+        if any(record.size % 3073 or not record.size for record in records):
+            raise ValueError(f"{folder}: a batch is damaged: expected a multiple of 3073 bytes")
         records = np.concatenate(records).reshape(-1, 3073)
         return records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy(), records[:, 0]
     start = {"train": "train", "test": "t10k"}[split]

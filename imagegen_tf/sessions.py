@@ -65,6 +65,7 @@ class Session(keras.callbacks.Callback):
         self.history = journal.History(first=self._step())
         self.target = self.history.first + steps
         self.path = Path(run_dir) / "checkpoint.npz"
+        self.board = None
         self.is_chief = runtime.worker()[0] == 0
 
     def begin(self, data):
@@ -81,6 +82,8 @@ class Session(keras.callbacks.Callback):
         self.board = journal.Board(self.target, self.history)
         if self.samples and not self.history.samples:
             self._sample(self.history.first)
+        if self._step() == self.target and self._is_due(self.target):  # stopped at the very end
+            self._sample(self.target)
         self.before = self.history.seconds
         self.started = self.saved = time.monotonic()
 
@@ -131,7 +134,8 @@ class Session(keras.callbacks.Callback):
         if self.trained.recent:
             self.on_epoch_end(None)
         self.save()
-        self.board.close(f"stopped after step {self._step():,}; run again to go on")
+        if self.board:
+            self.board.close(f"stopped after step {self._step():,}; run again to go on")
 
     def finish(self):
         """Leave the last state on the board; a finished training is not resumed."""
@@ -144,7 +148,8 @@ class Session(keras.callbacks.Callback):
 
     def abandon(self):
         """Leave no checkpoint behind if not one step was taken."""
-        self.board.close(f"failed after step {self._step():,}")
+        if self.board:
+            self.board.close(f"failed after step {self._step():,}")
         if self.is_chief and self._step() == self.history.first:
             self.path.unlink(missing_ok=True)
 
@@ -199,7 +204,7 @@ class Session(keras.callbacks.Callback):
         values = [arrays[name] for name in sorted(arrays) if name.startswith("variable_")]
         begun, now, steps = notes["first"], self.history.first, self.target - self.history.first
         is_same = notes["fingerprint"] == self.fingerprint and begun <= now <= begun + steps
-        if not is_same or int(values[0]) >= begun + steps:
+        if not is_same or int(values[0]) > begun + steps:
             aside = self.path.with_name("checkpoint-other.npz")
             os.replace(self.path, aside)
             print(f"The checkpoint found is of another training; it now stands in {aside.name}.")

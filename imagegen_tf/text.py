@@ -1,6 +1,9 @@
 """Captions as rows of whole numbers, and back: a vocabulary over keras.layers.TextVectorization."""
 
+import functools
 import json
+import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,18 @@ with runtime.quiet():
 
 PADDING, UNKNOWN, START, END = range(4)
 _SPECIAL = ("", "[UNK]", "[START]", "[END]")
+
+
+@functools.cache
+def _punctuation():
+    """List every script's punctuation; Keras' own layer leaves out that of ASCII only."""
+    every = map(chr, range(sys.maxunicode + 1))
+    return str.maketrans({one: "" for one in every if unicodedata.category(one)[0] == "P"})
+
+
+def _plain(captions):
+    """Bring texts into lower case, without punctuation."""
+    return [caption.lower().translate(_punctuation()) for caption in captions]
 
 
 class Vocabulary:
@@ -38,7 +53,7 @@ class Vocabulary:
 
     def __init__(self, captions, *, max_words=None, length=None):
         layer = keras.layers.TextVectorization(max_tokens=max_words and max_words + 2)
-        captions = list(captions)
+        captions = _plain(captions)
         if captions:
             layer.adapt(captions)
         words = layer.get_vocabulary()[2:] if captions else []
@@ -77,7 +92,7 @@ class Vocabulary:
         rows = np.zeros((len(captions), self.length), np.int32)
         if not len(captions):
             return rows
-        numbers = np.asarray(self._layer(list(captions)))
+        numbers = np.asarray(self._layer(_plain(captions)))
         # The layer knows padding and unknown; start and end are ours.
         known = np.where(numbers > 1, numbers + 2, numbers)
         count = (known > 0).sum(axis=1)
@@ -111,7 +126,7 @@ class Vocabulary:
             list of texts, the most frequent first.
         """
         own = keras.layers.TextVectorization()
-        own.adapt([caption])
+        own.adapt(_plain([caption]))
         return [str(word) for word in own.get_vocabulary()[2:] if word not in self.words[4:]]
 
     def save(self, path):

@@ -325,9 +325,9 @@ def fit(
     every = min(100, max(1, steps // 200))
     samples_every = samples_every or max(every, steps // 8 // every * every)
     session = sessions.Session(model, steps, run_dir, samples, samples_every, save_every)
-    session.begin(data)
     model.stop_training = False
     try:
+        session.begin(data)
         while (step := int(model.step.numpy())) < session.target and not model.stop_training:
             each = min(every - (step - session.history.first) % every, session.target - step)
             model.fit(

@@ -27,7 +27,7 @@ import sys
 
 if not pathlib.Path("imagegen-tf").exists():
     subprocess.run(["git", "clone", "--depth=1", "{address}", "imagegen-tf"], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "-e", "imagegen-tf"], check=True)
+subprocess.run([sys.executable, "-m", "pip", "install", "-q", "-e", "imagegen-tf"], check=True)
 sys.path.insert(0, "imagegen-tf")"""
 
 

@@ -217,7 +217,9 @@ def mask_of(strokes, height, width):
 
 def _png(image):
     """Write an image as the bytes of a PNG file."""
-    pixels = np.floor(np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+    pixels = np.asarray(image)
+    if pixels.dtype != np.uint8:
+        pixels = np.floor(np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8)
     with io.BytesIO() as file:
         Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG")
         return file.getvalue()

@@ -1,4 +1,4 @@
-"""Three typical wrong answers for each lab, and the points that each should cost.
+"""Typical wrong answers for each lab, three or more, and the points that each should cost.
 
 Each is what someone writes who has understood half: the code replaces the solution of one task.
 """
@@ -22,6 +22,13 @@ WRONG = {
             "    return mean + latent @ np.linalg.cholesky(covariance)",
             3,
         ),
+        "a generator of its own": (
+            "sample",
+            "def sample(mean, covariance, count, rng):\n"
+            "    latent = np.random.default_rng(0).standard_normal((count, len(mean)))\n"
+            "    return mean + latent @ np.linalg.cholesky(covariance).T",
+            3,
+        ),
     },
     "02_image_editing": {
         "every edit taken to be lossless but the turn": (
@@ -39,6 +46,29 @@ WRONG = {
             "turn",
             "def turn(picture, degrees):\n"
             "    return ndimage.rotate(picture, -degrees, reshape=False, order=0)",
+            3,
+        ),
+        "the centre of an odd side": (
+            "turn",
+            "def turn(picture, degrees):\n"
+            "    middle = len(picture) // 2\n"
+            "    down, across = np.indices(picture.shape) - middle\n"
+            "    angle = np.deg2rad(degrees)\n"
+            "    old_across = np.cos(angle) * across - np.sin(angle) * down\n"
+            "    old_down = np.sin(angle) * across + np.cos(angle) * down\n"
+            "    both = (old_down, old_across)\n"
+            "    rows, columns = (np.rint(x + middle).astype(int) for x in both)\n"
+            "    size, result = len(picture), np.zeros_like(picture)\n"
+            "    inside = (rows >= 0) & (rows < size) & (columns >= 0) & (columns < size)\n"
+            "    result[inside] = picture[rows[inside], columns[inside]]\n"
+            "    return result",
+            3,
+        ),
+        "the mean of the absolute error": (
+            "hole_psnr",
+            "def hole_psnr(filled, original, mask):\n"
+            "    error = np.abs(filled[mask].astype(np.float64) - original[mask])\n"
+            "    return float(-20 * np.log10(error.mean()))",
             3,
         ),
     },
@@ -82,11 +112,24 @@ WRONG = {
             "    return loss, tf.reduce_mean((on_fake - 1) ** 2)",
             3,
         ),
+        "steps of its own, without the optimizer": (
+            "step",
+            "def step(discriminator, optimizer, real, fake):\n"
+            "    with tf.GradientTape() as tape:\n"
+            "        on_real, on_fake = discriminator(real), discriminator(fake)\n"
+            "        loss = tf.reduce_mean(tf.nn.softplus(-on_real))\n"
+            "        loss += tf.reduce_mean(tf.nn.softplus(on_fake))\n"
+            "    for v, g in zip(discriminator.trainable_variables,\n"
+            "                    tape.gradient(loss, discriminator.trainable_variables)):\n"
+            "        v.assign_sub(0.05 * g)\n"
+            "    return loss",
+            3,
+        ),
     },
     "05_vae": {
         "the standard deviation not squared": (
             "price",
-            "price = 0.5 + (0.5 - 1 - np.log(0.5)) / 2",
+            "price = 0.5 + (0.25 - 1 - np.log(0.25)) / 2",
             2,
         ),
         "the mean over pixels": (
@@ -99,6 +142,18 @@ WRONG = {
         "logvar taken for the logarithm of sigma": (
             "draw",
             "def draw(mu, logvar, noise):\n    return mu + tf.exp(logvar) * noise",
+            3,
+        ),
+        "only the lower end clipped": (
+            "surprise",
+            "def surprise(x, probability):\n"
+            "    p = np.maximum(probability, 1e-6)\n"
+            "    return -np.sum(x * np.log(p) + (1 - x) * np.log(1 - p), axis=(1, 2, 3))",
+            3,
+        ),
+        "the fractions themselves": (
+            "bound",
+            "def bound(log_weights):\n    return np.log(np.mean(np.exp(log_weights), axis=1))",
             3,
         ),
     },
@@ -118,6 +173,25 @@ WRONG = {
             "def shuffle(x, scale):\n    return x.reshape(x.shape[0] * scale, x.shape[1] * scale)",
             3,
         ),
+        "levels not rounded": (
+            "paper_psnr",
+            "def paper_psnr(shown, reference, scale):\n"
+            "    inner = slice(scale, -scale)\n"
+            "    shown, reference = (images.luma(x, limited=True) for x in (shown, reference))\n"
+            "    return metrics.psnr(shown[inner, inner], reference[inner, inner])",
+            3,
+        ),
+        "two convolutions without an activation": (
+            "build",
+            "def build():\n"
+            "    inputs = keras.Input((None, None, 1))\n"
+            "    x = layers.Conv2D(16, 3, padding='same')(inputs)\n"
+            "    x = layers.Conv2D(9, 3, padding='same', kernel_initializer='zeros')(x)\n"
+            "    missing = keras.ops.depth_to_space(x, 3)\n"
+            "    bicubic = own_layers.Bicubic(3)(inputs)\n"
+            "    return keras.Model(inputs, layers.Add()([bicubic, missing]))",
+            4,
+        ),
     },
     "07_inpainting": {
         "the share taken of the error, not of its square": (
@@ -134,6 +208,16 @@ WRONG = {
             "known_mean",
             "def known_mean(image, mask, size):\n"
             "    return ndimage.uniform_filter(image * (1 - mask), size, mode='constant')",
+            3,
+        ),
+        "updated in place": (
+            "soap_film",
+            "def soap_film(image, mask, steps):\n"
+            "    u = np.where(mask > 0.5, 0.0, image)\n"
+            "    for _ in range(steps):\n"
+            "        for y, x in np.argwhere(mask > 0.5):\n"
+            "            u[y, x] = (u[y - 1, x] + u[y + 1, x] + u[y, x - 1] + u[y, x + 1]) / 4\n"
+            "    return u",
             3,
         ),
     },
@@ -164,6 +248,18 @@ WRONG = {
             "    return tf.clip_by_value(picture, 0, 1).numpy()",
             4,
         ),
+        "clipped at the end only": (
+            "descend",
+            "def descend(loss, start, steps, rate):\n"
+            "    picture = tf.constant(start)\n"
+            "    for _ in range(steps):\n"
+            "        with tf.GradientTape() as tape:\n"
+            "            tape.watch(picture)\n"
+            "            value = loss(picture)\n"
+            "        picture -= rate * tape.gradient(value, picture)\n"
+            "    return tf.clip_by_value(picture, 0, 1).numpy()",
+            4,
+        ),
     },
     "09_captioning": {
         "the end forgotten": (
@@ -187,6 +283,14 @@ WRONG = {
             "    return sum(word in known for word in words) / max(1, len(words))",
             3,
         ),
+        "the largest not taken off": (
+            "attend",
+            "def attend(queries, keys, values):\n"
+            "    shares = np.exp(queries @ keys.T / np.sqrt(queries.shape[1]))\n"
+            "    shares = shares / shares.sum(axis=1, keepdims=True)\n"
+            "    return shares @ values, shares",
+            3,
+        ),
     },
     "10_flow_matching": {
         "each step of guidance counted once": (
@@ -206,6 +310,16 @@ WRONG = {
             "    free = network(x, when, tf.fill((len(x), 1), 10))\n"
             "    found = network(x, when, tf.constant(label))\n"
             "    return found + weight * (found - free)",
+            3,
+        ),
+        "Heun for the midpoint": (
+            "solve",
+            "def solve(field, x, times):\n"
+            "    for start, stop in zip(times[:-1], times[1:], strict=True):\n"
+            "        slope = field(x, start)\n"
+            "        slope = (slope + field(x + (stop - start) * slope, stop)) / 2\n"
+            "        x = x + (stop - start) * slope\n"
+            "    return x",
             3,
         ),
     },

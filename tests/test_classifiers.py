@@ -150,7 +150,10 @@ def test_labels_are_learnt():
     assert classifiers.train(fresh, steps=1).output.shape == (None, 2)
 
 
-@pytest.mark.parametrize("labels", [None, np.zeros(200, int)])
+WORDS = np.arange(600).reshape(200, 3)  # rows of words are no classes
+
+
+@pytest.mark.parametrize("labels", [None, np.zeros(200, int), WORDS])
 def test_without_labels_turns_are_told(labels):
     pictures = np.zeros((200, 16, 20, 3), np.uint8)
     # Brighter to the top, so that a turn can be seen.

@@ -10,7 +10,7 @@ import time
 import nbformat
 import pytest
 
-from imagegen_tf import __main__, course, runtime
+from imagegen_tf import __main__, course, parameters, runtime
 
 
 @pytest.fixture(autouse=True)
@@ -89,23 +89,33 @@ def test_a_folder_without_chapters_is_refused(tmp_path):
     ],
 )
 def test_settings_are_literals_or_text(text, expected):
-    assert course.parse_setting(text) == expected
+    assert parameters.parse(text) == expected
 
 
 @pytest.mark.parametrize("text", ["STEPS", "=3", "2=3", "A B=3"])
 def test_settings_without_a_name_are_refused(text):
     with pytest.raises(ValueError, match="expected NAME=VALUE"):
-        course.parse_setting(text)
+        parameters.parse(text)
 
 
-def test_prepare_puts_the_values_below_the_parameters_cell(tmp_path):
-    path = write(tmp_path, "00_a", "print(STEPS)", parameters="STEPS = 1\nSIZE: int = 2")
-    notebook = course.prepare(path, {"STEPS": 7, "SIZE": 8})
-    sources = [cell.source for cell in notebook.cells]
+def test_prepare_puts_the_values_in_the_place_of_the_old_ones(tmp_path):
+    lines = (
+        "STEPS = pick(\n    quick=1, full=2\n)  # größer ist länger",
+        "SIZE: int = 2; NAME = 'ä'  # a name",
+        "SIZES = (1, 2)",
+        "TWICE = 2 * SIZE",
+        "OWN = NAME != 'ä'",
+    )
+    path = write(tmp_path, "00_a", "print(STEPS)", parameters="\n".join(lines))
+    settings = {"STEPS": 7, "SIZE": 8, "NAME": "o'ö", "SIZES": (3,)}
+    notebook = course.prepare(path, settings)
+    source, after = notebook.cells[1].source, notebook.cells[2].source
     values = {}
-    exec(sources[1] + "\n" + sources[2], values)
-    assert (values["STEPS"], values["SIZE"]) == (7, 8)
-    assert sources[3] == "print(STEPS)"
+    exec(source, values)
+    assert {name: values[name] for name in settings} == settings
+    assert (values["TWICE"], values["OWN"]) == (16, True)
+    assert "# größer ist länger" in source and "# a name" in source
+    assert after == "print(STEPS)"
 
 
 @pytest.mark.parametrize("name", ["WRONG", "i", "steps"])

@@ -148,9 +148,10 @@ def test_cifar10_is_read_from_its_binary_version(tmp_path, monkeypatch):
     (folder / "test_batch.bin").write_bytes(b"".join(record))
     loaded = datasets.load("cifar10", "test")
     assert np.array_equal(loaded.images, pictures) and loaded.labels.tolist() == [0, 1]
-    (folder / "test_batch.bin").write_bytes(b"".join(record)[:-1])
-    with pytest.raises(ValueError, match="damaged"):
-        datasets.load("cifar10", "test")
+    for damaged in (b"".join(record)[:-1], b""):
+        (folder / "test_batch.bin").write_bytes(damaged)
+        with pytest.raises(ValueError, match="damaged"):
+            datasets.load("cifar10", "test")
 
 
 def test_a_download_that_fails_names_the_sets_that_need_none(monkeypatch):

@@ -9,7 +9,15 @@ import pytest
 from imagegen_tf import runtime
 
 LEVELS = [
-    ("images", "blend_formulas", "hardware", "distances", "widgets", "scene_captions"),
+    (
+        "images",
+        "blend_formulas",
+        "hardware",
+        "distances",
+        "widgets",
+        "scene_captions",
+        "parameters",
+    ),
     ("noise", "editing", "compositing", "glyphs", "scenes", "plots", "readers"),
     # TensorFlow below this line
     ("runtime", "pages"),

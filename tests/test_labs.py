@@ -184,13 +184,16 @@ def test_the_empty_lab_has_none_and_every_check_says_why(name, released):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_wrong_answers_cost_what_they_should_and_no_other_task(name):
-    wrong = lab_answers.WRONG[name].values()
-    points, messages = mark(name, {where: code for where, code, _ in wrong})
-    costs = {where: cost for where, _, cost in wrong}
-    assert len(costs) == 3
-    assert points == {each: full - costs.get(each, 0) for each, full in most(read(name)).items()}
-    assert set(messages) <= set(costs)
-    assert all(messages.values()), messages  # a sentence, and not an error of Python's
+    left = list(lab_answers.WRONG[name].values())
+    assert len(left) >= 3
+    while left:  # of two answers to one task, the second is graded in the next round
+        now = {where: (code, cost) for where, code, cost in reversed(left)}
+        left = [one for one in left if now[one[0]] != one[1:]]
+        points, messages = mark(name, {where: code for where, (code, _) in now.items()})
+        full = most(read(name))
+        assert points == {each: full[each] - (now[each][1] if each in now else 0) for each in full}
+        assert set(messages) <= set(now)
+        assert all(messages.values()), messages  # a sentence, and not an error of Python's
 
 
 @pytest.fixture(scope="module")
@@ -211,13 +214,14 @@ def handed_in(released, tmp_path_factory):
     shutil.copy(folder / "ada" / f"{name}.ipynb", folder / "ada" / "Untitled.ipynb")
     (folder / "dora").mkdir()
     (folder / "dora" / f"{name}.ipynb").write_text("not a notebook", encoding="utf-8")
+    (folder / "emil" / f"{name}.ipynb").mkdir(parents=True)
     return folder
 
 
 @pytest.mark.filterwarnings("ignore:Object of type")  # nbgrader's own way with its data base
 def test_three_submissions_go_through_nbgrader(handed_in, monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("IMAGEGEN_RUNS", str(tmp_path))
-    assert __main__.main(["grade", str(handed_in)]) == 1  # two files could not be graded
+    assert __main__.main(["grade", str(handed_in)]) == 1  # three could not be graded
     shown = capsys.readouterr()
     assert [line.split() for line in shown.out.splitlines()[:4]] == [
         ["student", "01", "sum"],
@@ -227,7 +231,8 @@ def test_three_submissions_go_through_nbgrader(handed_in, monkeypatch, tmp_path,
     ]
     assert "ada/Untitled.ipynb is no lab" in shown.err
     assert f"dora/{NAMES[0]}.ipynb was not graded: NotJSONError: " in shown.err
-    assert len(shown.err.splitlines()) == 2
+    assert f"emil/{NAMES[0]}.ipynb was not graded: Is a directory" in shown.err
+    assert len(shown.err.splitlines()) == 3
     with open(tmp_path / "grades" / "marks.csv", encoding="utf-8", newline="") as file:
         marks = {row["student"]: float(row["points"]) for row in csv.DictReader(file)}
     assert marks == {"ada": 12, "ben": 0, "cleo": 9}

@@ -56,6 +56,13 @@ def test_a_long_caption_is_cut_and_still_ends(vocabulary):
     assert vocabulary.decode([row]) == [" ".join(["red"] * 9)]
 
 
+def test_capitals_and_punctuation_of_other_scripts_do_not_count():
+    vocabulary = text.Vocabulary(["Красная звезда", "Öl", "星。"])
+    asked = ["красная «Звезда»!", "öl", "星"]
+    assert not (vocabulary.encode(asked) == text.UNKNOWN).any()
+    assert [vocabulary.unknown(one) for one in asked] == [[], [], []]
+
+
 def test_other_scripts_are_words_too():
     captions = ["красная звезда", "赤い 星", "a red star\r\n"]
     vocabulary = text.Vocabulary(captions)

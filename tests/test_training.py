@@ -441,6 +441,25 @@ def test_samples_outside_0_to_1_are_refused_before_training(tmp_path):
     with pytest.raises(ValueError, match=r"expected values in \[0, 1\], got -1 to 1"):
         wrong = lambda: np.linspace(-1, 1, 64).reshape(1, 8, 8, 1)  # noqa: E731
         training.fit(model, batches(), 5, tmp_path, samples=wrong)
+    assert not list(tmp_path.glob("*.npz"))  # or the next training would go on from this start
+
+
+def test_stopped_after_the_last_step_nothing_is_trained_again(tmp_path, capsys):
+    def stopping():
+        if int(model.step.numpy()) == 5:
+            raise KeyboardInterrupt
+        return samples()
+
+    model, whole = build(), build()
+    with pytest.raises(KeyboardInterrupt):
+        training.fit(model, batches(), 5, tmp_path, samples=stopping)
+    again = build()
+    history = training.fit(again, batches(), 5, tmp_path, samples=samples)
+    assert "Going on from step 5" in capsys.readouterr().out
+    assert int(again.step.numpy()) == 5 and max(history.samples) == 5
+    training.fit(whole, batches(), 5, tmp_path / "whole")
+    assert gap(weights_of(whole), weights_of(again)) == 0
+    assert not list(tmp_path.glob("*.npz"))
 
 
 def test_weights_that_are_not_finite_are_not_kept(tmp_path):

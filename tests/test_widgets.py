@@ -1,7 +1,10 @@
 """widgets: what a person moves changes what is shown."""
 
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from imagegen_tf import plots, widgets
 
@@ -71,6 +74,12 @@ def test_a_quiz_asks_about_every_picture_once():
     assert all(button.disabled for button in buttons.children) and "Done" in place.value
     buttons.children[0].click()
     assert widgets.answers_of(box) == [1, 0, 1]
+
+
+def test_bytes_are_shown_as_they_are():
+    image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    with io.BytesIO(widgets._png(image)) as file:
+        assert np.array_equal(np.asarray(Image.open(file)), image)
 
 
 def test_a_quiz_needs_pictures_and_choices():

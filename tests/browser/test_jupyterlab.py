@@ -16,7 +16,7 @@ import urllib.request
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from imagegen_tf import course, runtime
+from imagegen_tf import course, parameters, runtime
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SECONDS = 900  # that a chapter may take on a busy machine
@@ -42,9 +42,9 @@ SHOW = """index => {
 def lab(tmp_path_factory):
     """Start JupyterLab as `make lab` does; give its address."""
     for path in course.chapters(["01", "05", "07", "11", "12"]):
-        known = course._parameters(course.prepare(path, {}))
+        known = parameters.names(course.prepare(path, {}))
         notebook = course.prepare(path, {"TRAIN": False} if "TRAIN" in known else {})
-        runtime.write_text(COPIES / path.name, course._text(notebook))
+        runtime.write_text(COPIES / path.name, course.as_text(notebook))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
