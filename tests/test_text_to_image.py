@@ -204,7 +204,7 @@ def halves():
 def train(chapter, folder, steps=6, **options):
     """A small training on two kinds of latent."""
     words = type("Words", (), {"length": LENGTH, "__len__": lambda self: COUNT})()
-    sizes = {"side": 4, "channels": 2, "width": 8, "depth": 1, "seed": 3, "steps": steps}
+    sizes = {"side": 4, "channels": 2, "width": 8, "seed": 3, "steps": steps}
     model = chapter.build_model(tf.distribute.get_strategy(), words, **sizes | options)
     for optimizer in model.optimizers.values():
         if hasattr(optimizer, "dynamic_scale"):
@@ -243,7 +243,7 @@ latents = rng.integers(0, 256, (16, 4, 4, 2)).astype(np.uint8)
 rows = rng.integers(2, 12, (16, 3, 7)).astype(np.int32)
 data = datasets.Dataset("noise", "train", latents, rows)
 words = type("Words", (), {"length": 7, "__len__": lambda self: 12})()
-sizes = {"side": 4, "channels": 2, "width": 8, "depth": 1}
+sizes = {"side": 4, "channels": 2, "width": 8}
 model = chapter.build_model(run.strategy, words, steps=8, seed=3, **sizes)
 with run.strategy.scope():
     model.compile({"velocity": sgd(0.01)}, average={"velocity": 0.99})
