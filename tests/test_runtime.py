@@ -176,6 +176,24 @@ def test_setup_prepares_two_replicas_in_silence():
     assert "setup was called before" in printed[3] and "restart the kernel" in printed[3]
 
 
+def test_training_in_bfloat16_writes_nothing_to_the_error_stream(tmp_path):
+    script = (
+        "import sys\n"
+        "import numpy as np\n"
+        "from imagegen_tf import runtime\n"
+        "run = runtime.setup(precision='mixed_bfloat16')\n"
+        "from imagegen_tf import datasets, training\n"
+        f"sys.path.insert(0, {str(runtime.REPOSITORY / 'tests')!r})\n"
+        "import notebook_cells\n"
+        "gan = notebook_cells.load('04').build_gan(run.strategy, 64, 28, 1)\n"
+        "some = datasets.Dataset('grey', 'train', np.zeros((128, 28, 28, 1), np.uint8))\n"
+        f"training.fit(gan, datasets.batches(some, 64), 2, {str(tmp_path)!r})\n"
+        "print(int(gan.step.numpy()))"
+    )
+    printed, errors = new_process(script)
+    assert (errors, printed) == ("", ["2"])
+
+
 def test_setup_says_that_tensorflow_was_at_work_before():
     script = (
         "from imagegen_tf import runtime\nwith runtime.quiet(): import tensorflow as tf\n"
