@@ -131,11 +131,12 @@ class Session(keras.callbacks.Callback):
 
     def stop(self):
         """Keep all that was done when a person stops the training."""
+        if not self.board:
+            return  # nothing has begun: what an earlier training kept must stay
         if self.trained.recent:
             self.on_epoch_end(None)
         self.save()
-        if self.board:
-            self.board.close(f"stopped after step {self._step():,}; run again to go on")
+        self.board.close(f"stopped after step {self._step():,}; run again to go on")
 
     def finish(self):
         """Leave the last state on the board; a finished training is not resumed."""
@@ -148,8 +149,9 @@ class Session(keras.callbacks.Callback):
 
     def abandon(self):
         """Leave no checkpoint behind if not one step was taken."""
-        if self.board:
-            self.board.close(f"failed after step {self._step():,}")
+        if not self.board:
+            return  # nothing has begun: what an earlier training kept must stay
+        self.board.close(f"failed after step {self._step():,}")
         if self.is_chief and self._step() == self.history.first:
             self.path.unlink(missing_ok=True)
 

@@ -444,6 +444,24 @@ def test_samples_outside_0_to_1_are_refused_before_training(tmp_path):
     assert not list(tmp_path.glob("*.npz"))  # or the next training would go on from this start
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_what_was_kept_outlives_a_start_that_fails(tmp_path, monkeypatch, capsys, error):
+    def fail(*_):
+        raise error
+
+    with pytest.raises(KeyboardInterrupt):
+        training.fit(build(), batches(), 9, tmp_path, callbacks=[interrupt_at(5)])
+    kept = (tmp_path / "checkpoint.npz").read_bytes()
+    for place in ((fingerprints, "of"), (training.sessions.Session, "_resume")):
+        with monkeypatch.context() as patch:
+            patch.setattr(*place, fail)
+            with pytest.raises(error):
+                training.fit(build(), batches(), 9, tmp_path)
+        assert (tmp_path / "checkpoint.npz").read_bytes() == kept
+    training.fit(build(), batches(), 9, tmp_path)
+    assert "Going on from step 5" in capsys.readouterr().out
+
+
 def test_stopped_after_the_last_step_nothing_is_trained_again(tmp_path, capsys):
     def stopping():
         if int(model.step.numpy()) == 5:
