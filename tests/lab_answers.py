@@ -3,6 +3,16 @@
 Each is what someone writes who has understood half: the code replaces the solution of one task.
 """
 
+DESCEND = """def descend(loss, start, steps, rate):
+    picture = tf.constant(start)
+    for _ in range(steps):
+        with tf.GradientTape() as tape:
+            tape.watch(picture)
+            value = loss(picture)
+        picture {}= rate * tape.gradient(value, picture)
+    return tf.clip_by_value(picture, 0, 1).numpy()
+"""
+
 WRONG = {
     "01_noise_images": {
         "the amplitude taken for sigma": (
@@ -236,30 +246,8 @@ WRONG = {
             "    return tf.matmul(flat, flat, transpose_a=True)",
             3,
         ),
-        "uphill": (
-            "descend",
-            "def descend(loss, start, steps, rate):\n"
-            "    picture = tf.constant(start)\n"
-            "    for _ in range(steps):\n"
-            "        with tf.GradientTape() as tape:\n"
-            "            tape.watch(picture)\n"
-            "            value = loss(picture)\n"
-            "        picture += rate * tape.gradient(value, picture)\n"
-            "    return tf.clip_by_value(picture, 0, 1).numpy()",
-            4,
-        ),
-        "clipped at the end only": (
-            "descend",
-            "def descend(loss, start, steps, rate):\n"
-            "    picture = tf.constant(start)\n"
-            "    for _ in range(steps):\n"
-            "        with tf.GradientTape() as tape:\n"
-            "            tape.watch(picture)\n"
-            "            value = loss(picture)\n"
-            "        picture -= rate * tape.gradient(value, picture)\n"
-            "    return tf.clip_by_value(picture, 0, 1).numpy()",
-            4,
-        ),
+        "uphill": ("descend", DESCEND.format("+"), 4),
+        "clipped at the end only": ("descend", DESCEND.format("-"), 4),
     },
     "09_captioning": {
         "the end forgotten": (
