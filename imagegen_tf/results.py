@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import time
+import warnings
 from datetime import date
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def keep_chapter(path, settings, outcome):
         settings: dict of parameter name to value, as given to course.run.
         outcome: course.Outcome of the run, which has just ended.
     Returns:
-        Path of the file, or None if the chapter failed.
+        Path of the file. None if the chapter failed, or was changed while it ran (with a warning).
     Raises:
         ValueError: the chapter passed, but wrote no metrics.json.
     """
@@ -84,6 +85,9 @@ def keep_chapter(path, settings, outcome):
         raise ValueError(f"{path.stem} wrote no metrics.json, so there is nothing to keep")
     measured = json.loads(file.read_text("utf-8")) if is_new else {"rows": []}
     if outcome.error is not None and all(map(is_met, measured["rows"])):
+        return None
+    if path.stat().st_mtime >= begun:
+        warnings.warn(f"{path.stem} was changed while it ran: not kept", stacklevel=2)
         return None
     settings = {name: _public(value) for name, value in settings.items() if name != "SEED"}
     kind = {

@@ -319,6 +319,7 @@ def chapter(shelf, monkeypatch):
     ]
     path = shelf / "00_hills.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    os.utime(path, (0, 0))
     return path
 
 
@@ -338,6 +339,7 @@ def measure(chapter, seed, value=2.0, dataset="photos", outcome=PASSED, **settin
     }
     file = runtime.runs_folder() / chapter.stem / "metrics.json"
     runtime.write_text(file, json.dumps(content))
+    os.utime(chapter, (0, 0))
     return results.keep_chapter(chapter, {"SEED": seed} | settings, outcome)
 
 
@@ -418,6 +420,13 @@ def test_an_old_measurement_is_not_taken_for_this_run(chapter):
     assert results.keep_chapter(chapter, {"SEED": 1}, FAILED) is None
     with pytest.raises(ValueError, match="wrote no metrics.json"):
         results.keep_chapter(chapter, {"SEED": 1}, PASSED)
+
+
+def test_a_chapter_that_was_changed_while_it_ran_is_not_kept(chapter):
+    measure(chapter, 0)
+    os.utime(chapter)
+    with pytest.warns(UserWarning, match="00_hills was changed while it ran"):
+        assert results.keep_chapter(chapter, {"SEED": 1}, PASSED) is None
 
 
 def test_the_overview_counts_bounds_and_adds_up_the_quick_minutes(chapter):
