@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 
-from imagegen_tf import hardware, machine, metrics, runtime
+from imagegen_tf import hardware, machine, metrics, parameters, runtime
 
 FOLDER = runtime.REPOSITORY / "data" / "results"
 PAGE = runtime.REPOSITORY / "RESULTS.md"
@@ -74,7 +74,7 @@ def keep_chapter(path, settings, outcome):
         settings: dict of parameter name to value, as given to course.run.
         outcome: course.Outcome of the run, which has just ended.
     Returns:
-        Path of the file. None if the chapter failed, or was changed while it ran (with a warning).
+        Path of the file. None if the chapter failed, or has other code now (with a warning).
     Raises:
         ValueError: the chapter passed, but wrote no metrics.json.
     """
@@ -86,14 +86,17 @@ def keep_chapter(path, settings, outcome):
     measured = json.loads(file.read_text("utf-8")) if is_new else {"rows": []}
     if outcome.error is not None and all(map(is_met, measured["rows"])):
         return None
-    if path.stat().st_mtime >= begun:
-        warnings.warn(f"{path.stem} was changed while it ran: not kept", stacklevel=2)
+    present = nbformat.read(path, as_version=4)
+    parameters.override(present, settings)
+    executed = nbformat.read(file.with_name(path.name), as_version=4)
+    if _code(present) != _code(executed):
+        warnings.warn(f"{path.stem} has other code now than was run: not kept", stacklevel=2)
         return None
     settings = {name: _public(value) for name, value in settings.items() if name != "SEED"}
     kind = {
         "title": _title(path, _public(measured["dataset"])),
         "chapter": path.stem,
-        "code": _code(path),
+        "code": _code(nbformat.read(path, as_version=4)),
         "profile": measured["profile"],
         "dataset": _public(measured["dataset"]),
         "settings": settings,
@@ -202,10 +205,9 @@ def _title(path, dataset):
     return f"{title}: {dataset}"
 
 
-def _code(path):
+def _code(notebook):
     """Sum up the code of a notebook, so that runs of two versions of it are never mixed."""
-    cells = nbformat.read(path, as_version=4).cells
-    sources = [cell.source for cell in cells if cell.cell_type == "code"]
+    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     return hashlib.sha256(json.dumps(sources).encode()).hexdigest()[:16]
 
 

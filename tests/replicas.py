@@ -41,8 +41,11 @@ def gap(job, folder):
         subprocess.Popen(
             [sys.executable, "-c", START + job, str(Path(__file__).parent), str(file)],
             env=os.environ
-            | {"PYTHONPATH": str(runtime.REPOSITORY), "IMAGEGEN_CPU_REPLICAS": replicas}
-            | {"TF_ENABLE_ONEDNN_OPTS": "0"},
+            | {
+                "PYTHONPATH": str(runtime.REPOSITORY),
+                "IMAGEGEN_CPU_REPLICAS": replicas,
+                "TF_ENABLE_ONEDNN_OPTS": "0",
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
