@@ -6,6 +6,7 @@ PROFILE =
 GPU     =
 FAST    =
 BASE    =
+SET     =
 SUBMISSIONS =
 WHEELS  =
 
@@ -21,13 +22,15 @@ export PIP_NO_INDEX   = 1
 export PIP_FIND_LINKS = $(WHEELS)
 endif
 
-.PHONY: help install lock lab run check test test-browser bench results notebooks student grade site \
+.PHONY: help install lock doctor lab run check test test-browser bench results notebooks student grade site \
   wheelhouse
 
 help:
 	@echo 'make lab                 open the course in the browser (installs it first, as all do)'
+	@echo 'make doctor              say what this machine has, and what is missing'
 	@echo 'make run                 execute all chapters; web pages go to runs/pages'
-	@echo 'make run CHAPTER=02      execute one; PROFILE=full for hours instead of minutes'
+	@echo 'make run CHAPTER=02      execute one; PROFILE=full for hours instead of minutes;'
+	@echo '                         SET="PHOTO=coffee" changes a parameter'
 	@echo 'make test                check style, run the unit tests, execute every chapter'
 	@echo 'make check CHAPTER=02    the same with this one chapter only'
 	@echo 'make notebooks           execute chapters in place and store their outputs'
@@ -78,11 +81,15 @@ lock: install
 	@$(COMPILE) $(EXTRAS) --extra gpu --constraint requirements.lock -o requirements-gpu.lock
 	@$(COMPILE) --group browser --constraint requirements.lock -o requirements-browser.lock
 
+doctor: install
+	@$(VENV_PYTHON) -m imagegen_tf doctor
+
 lab: install
 	@$(VENV_PYTHON) -m imagegen_tf lab
 
 run: install
-	@$(VENV_PYTHON) -m imagegen_tf run $(CHAPTER) $(if $(PROFILE),--profile $(PROFILE))
+	@$(VENV_PYTHON) -m imagegen_tf run $(CHAPTER) $(if $(PROFILE),--profile $(PROFILE)) \
+	  $(if $(SET),--set $(SET))
 
 check: install
 	@$(VENV_PYTHON) -m imagegen_tf test $(if $(CHAPTER),--chapter $(CHAPTER))

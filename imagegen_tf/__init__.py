@@ -5,7 +5,13 @@ Importing it does nothing but make the submodules reachable: each is loaded when
 so chapters 00 to 03 never wait for TensorFlow.
 """
 
-import lazy_loader
+try:
+    import lazy_loader
+except ModuleNotFoundError:
+    raise ModuleNotFoundError(
+        "this Python does not have the course's packages; where `make install` has put them, "
+        "`source .venv/bin/activate` makes it the one that has"
+    ) from None
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,

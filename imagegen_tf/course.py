@@ -127,6 +127,7 @@ def run(paths, settings=None, kept=None):
             "status": outcome.status,
             "minutes": round(outcome.minutes, 2),
             "profile": profile,
+            "settings": {name: str(value) for name, value in (settings or {}).items()},
         }
         runtime.write_text(runs / path.stem / path.name, as_text(notebook))
         page = pages.page(notebook, path.stem, path.parent)
@@ -342,13 +343,15 @@ def as_text(notebook):
 
 
 def _history(folder, runs):
-    """List (chapter, status, profile, minutes) of every chapter's latest kept run."""
+    """List (chapter, status, profile and settings, minutes) of every chapter's latest kept run."""
     rows = []
     for path in chapters(folder=folder):
         copy = runs / path.stem / path.name
         if copy.exists():
             run = nbformat.read(copy, as_version=4).metadata.get("imagegen", {})
-            rows.append((path.stem, run["status"], run["profile"], run["minutes"]))
+            changed = [f"{name}={value}" for name, value in run.get("settings", {}).items()]
+            how = " ".join([run["profile"], *changed])
+            rows.append((path.stem, run["status"], how, run["minutes"]))
         else:
             rows.append((path.stem, "not run", "", None))
     return rows

@@ -117,6 +117,8 @@ def photo_names():
 def _own_photos():
     """Map the names of the photos in IMAGEGEN_DATA/photos to their files."""
     folder = runtime.data_folder()
+    if folder and not folder.is_dir():
+        raise FileNotFoundError(f"IMAGEGEN_DATA: there is no folder {folder}")
     files = sorted((folder / "photos").glob("*")) if folder else []
     return {
         file.stem: file
@@ -143,6 +145,7 @@ def photo(name):
         float32 (height, width, channels), values in [0, 1]; 3 channels, or 1 if the photo is grey.
     Raises:
         ValueError: unknown name; the message lists the known ones.
+        FileNotFoundError: IMAGEGEN_DATA is no folder.
     Example:
         >>> photo("astronaut").shape
         (512, 512, 3)

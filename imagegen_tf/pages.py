@@ -98,7 +98,8 @@ def index(rows):
     """List chapters on a page of their own, each linked where it has a page.
 
     Args:
-        rows: (chapter, status, profile, minutes) each; minutes is None for a chapter not yet run.
+        rows: (chapter, status, profile and settings, minutes) each; the minutes of a chapter that
+            was not yet run are None.
     Returns:
         str.
     Example:
@@ -106,11 +107,11 @@ def index(rows):
         True
     """
     lines = []
-    for chapter, status, profile, minutes in rows:
+    for chapter, status, how, minutes in rows:
         name = html.escape(chapter)
         link = name if minutes is None else f'<a href="{name}.html">{name}</a>'
         taken = "" if minutes is None else f"{minutes:.1f}"
-        cells = "".join(f"<td>{text}</td>" for text in (link, status, profile, taken))
+        cells = "".join(f"<td>{text}</td>" for text in (link, status, html.escape(how), taken))
         lines.append(f"<tr>{cells}</tr>")
     return INDEX.format(rows="\n".join(lines))
 

@@ -194,7 +194,8 @@ def test_run_keeps_copy_page_and_index_and_goes_on_after_a_failure(tmp_path, mon
     assert "ZeroDivisionError" in page
     assert "<msup><mi>x</mi><mn>2</mn></msup>" in page
     index = (runs / "pages" / "index.html").read_text(encoding="utf-8")
-    assert '<a href="01_good.html">01_good</a></td><td>passed</td><td>full</td><td>0.' in index
+    assert '<a href="01_good.html">01_good</a></td><td>passed</td>' in index
+    assert "<td>full STEPS=5</td><td>0." in index
     assert '<a href="00_bad.html">00_bad</a></td><td>failed</td>' in index
     files = sorted(str(path.relative_to(runs)) for path in runs.rglob("*") if path.is_file())
     assert files == [

@@ -154,6 +154,12 @@ def test_cifar10_is_read_from_its_binary_version(tmp_path, monkeypatch):
             datasets.load("cifar10", "test")
 
 
+def test_a_folder_of_data_that_is_not_there_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("IMAGEGEN_DATA", str(tmp_path / "nothing"))
+    with pytest.raises(FileNotFoundError, match="IMAGEGEN_DATA: there is no folder .*nothing"):
+        datasets.photo("cat")
+
+
 def test_a_download_that_fails_names_the_sets_that_need_none(monkeypatch):
     monkeypatch.delenv("IMAGEGEN_DATA", raising=False)
     import keras

@@ -1,6 +1,8 @@
 """pyproject.toml, the locks, environment.yml and the Makefile say the same."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from importlib import metadata
 
@@ -122,6 +124,13 @@ def test_no_address_and_no_index(name):
     assert not re.findall(r"\bhttps?:|\bfile:|git\+", text)
     text = text.replace("--no-emit-index-url", "")
     assert not re.findall(r"--(?:extra-)?index-url\b|--find-links|^-i ", text, re.MULTILINE)
+
+
+def test_a_python_without_the_packages_says_where_they_are():
+    command = [sys.executable, "-S", "-c", "import imagegen_tf"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "source .venv/bin/activate" in done.stderr.splitlines()[-1]
 
 
 def test_pythons_agree():
