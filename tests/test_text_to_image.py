@@ -75,6 +75,37 @@ def test_the_autoencoder_learns(chapter, tmp_path):
     assert 0.5 < latent.std() < 2
 
 
+def test_features_are_principal_components_of_what_a_captioner_sees(chapter):
+    pictures = np.stack([images.to_uint8(one.image) for one in scenes.draw(60, rng=0)])
+    seeing = weights.load("09_captioning/captioner").get_layer("encoder")
+    features = chapter.build_features(seeing, pictures, 6)
+    found = training.predict(features, pictures.astype(np.float32) / 127.5 - 1)
+    assert found.shape == (60, 8, 8, 6)
+    flat = found.reshape(-1, 6)
+    assert np.allclose(flat.mean(axis=0), 0, atol=1e-2)
+    assert np.allclose(np.cov(flat, rowvar=False), np.eye(6), atol=1e-2)
+    seen = training.predict(seeing, pictures / np.float32(255)).reshape(len(flat), -1)
+    centred = seen - seen.mean(axis=0)
+    largest = np.linalg.svd(centred, compute_uv=False)[:6] ** 2
+    kept = np.linalg.lstsq(flat, centred, rcond=None)[0]
+    assert np.allclose(np.sum((flat @ kept) ** 2), largest.sum(), rtol=1e-3)
+
+
+def test_the_decoder_is_not_given_the_features(chapter):
+    decoder, latent = chapter.build_decoder(16, 2, 8), noise(2, 4, 4, 5)
+    other = latent.copy()
+    other[..., 2:] = 0
+    pictures = [chapter.as_pictures(decoder, one) for one in (latent, other)]
+    assert np.array_equal(*pictures)
+
+
+def test_those_that_judge_gave_no_features(chapter):
+    judge = weights.load("09_captioning/captioner").get_layer("encoder").get_weights()
+    taught = weights.load("11_text_to_image/features").get_layer("encoder").get_weights()
+    kernels = [(a, b) for a, b in zip(judge, taught, strict=True) if a.ndim > 1 and a.std() > 0]
+    assert max(np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in kernels) < 0.9
+
+
 # The words
 
 
@@ -276,10 +307,10 @@ def test_the_saved_network_is_read_in_a_fresh_process(network, tmp_path):
 def test_the_shipped_network_draws_the_colour_that_was_asked_for(chapter):
     vocabulary = text.Vocabulary.load(weights.FOLDER / "09_captioning" / "words.json")
     captioners = [weights.load(f"09_captioning/{n}") for n in ("captioner", "captioner_gru")]
-    velocity, decoder = (weights.load(f"11_text_to_image/{n}") for n in ("velocity", "decoder"))
+    names = ("velocity", "decoder", "encoder", "features")
+    velocity, decoder = (weights.load(f"11_text_to_image/{n}") for n in names[:2])
     prompts = [f"a large {one} circle" for one in scene_captions.COLOURS if one != "purple"] * 5
     made = chapter.draw(velocity, decoder, vocabulary.encode(prompts))
     found = chapter.summary(chapter.judge(captioners, vocabulary, made, prompts))
     assert found["colour"] >= 0.9
-    sizes = [weights.path(f"11_text_to_image/{n}").stat().st_size for n in ("velocity", "decoder")]
-    assert sum(sizes) <= 15e6
+    assert sum(weights.path(f"11_text_to_image/{n}").stat().st_size for n in names) <= 15e6
