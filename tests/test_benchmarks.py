@@ -231,3 +231,21 @@ def test_kept_ratios_stand_in_the_results(bench):
     assert "## Benchmarks (quick)" in page
     assert "| sum | 4.000 | 3.900 to 4.100 | plain loop | ≥ 3.000 | yes |  |" in page
     assert "| slow | 0.5000 | – | plain loop | – | – |  |" in page
+
+
+def test_tutorials_compute_in_float32_where_the_course_does_not():
+    import keras
+
+    from tests.benchmarks import tutorials
+
+    policy, pictures = keras.config.dtype_policy(), np.zeros((256, 28, 28, 1), np.uint8)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        _, generator = tutorials.dcgan(pictures)
+        step, encoder, decoder = tutorials.cvae(pictures, 2)
+        step()
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    finally:
+        keras.config.set_dtype_policy(policy)
+    for network in (generator, encoder, decoder):
+        assert {layer.compute_dtype for layer in network.layers} == {"float32"}

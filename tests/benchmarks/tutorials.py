@@ -2,8 +2,11 @@
 
 Written from the tutorials' descriptions: the DCGAN tutorial (batches of 256, kernels of 5, Adam
 1e-4, dropout in the discriminator) and the CVAE tutorial (kernels of 3 with 32 and 64 channels,
-batches of 32, Adam 1e-4).
+batches of 32, Adam 1e-4). They compute in float32, as the tutorials do, on a machine where the
+course computes in bfloat16.
 """
+
+import functools
 
 import keras
 import numpy as np
@@ -13,6 +16,22 @@ from keras import layers
 GAN_BATCH, VAE_BATCH = 256, 32
 
 
+def as_published(build):
+    """Let networks be built in float32, whatever the policy."""
+
+    @functools.wraps(build)
+    def plain(*arguments):
+        policy = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("float32")
+        try:
+            return build(*arguments)
+        finally:
+            keras.config.set_dtype_policy(policy)
+
+    return plain
+
+
+@as_published
 def dcgan(images):
     """The DCGAN tutorial's training step, its generator and its size of latent."""
     leaky = layers.LeakyReLU
@@ -71,6 +90,7 @@ def dcgan(images):
     return lambda: step(next(batches)), generator
 
 
+@as_published
 def cvae(images, latent_size):
     """The CVAE tutorial's training step, and its networks."""
     encoder = keras.Sequential(
