@@ -1,6 +1,7 @@
 """From one process to two, each on a core of its own: how much of the second core is gained.
 
-Chapter 04's GAN, 64 pictures a step in each process. Two workers of TensorFlow's multi-worker
+64 pictures a step in each process: chapter 04's GAN, whose batch normalisation has to talk in every
+layer, and chapter 10's flow, which talks once a step. Two workers of TensorFlow's multi-worker
 strategy talk over loopback, as two machines do over their network. The baseline is one process on
 one core, without a strategy. They take turns; every turn is a new start, with several measurements.
 """
@@ -17,20 +18,26 @@ from imagegen_tf import runtime
 from tests.benchmarks.timing import row
 
 TURNS, BLOCKS, STEPS = 3, 3, 10  # a block is so many steps
+NETWORKS = {
+    "chapter 04's GAN": ("04", "build_gan(run.strategy, 64, 28, 1)"),
+    "chapter 10's flow": ("10", "build_flow(run.strategy, 28, 1, 10, steps=100)"),
+}
 PROGRAM = """
 import json, os, sys
 os.sched_setaffinity(0, {int(sys.argv[1])})
-blocks, steps = map(int, sys.argv[2:])
+chapter, build = sys.argv[2:4]
+blocks, steps = map(int, sys.argv[4:])
 import numpy as np
 from imagegen_tf import datasets, runtime
 run = runtime.setup(precision="float32")
 from tests import notebook_cells
 from tests.benchmarks.timing import seconds
-model = notebook_cells.load("04").build_gan(run.strategy, 64, 28, 1)
+model = eval("taught." + build, {"taught": notebook_cells.load(chapter), "run": run})
 model.make_train_function()
-pictures = np.random.default_rng(0).integers(0, 256, (640, 28, 28, 1)).astype(np.uint8)
-data = datasets.Dataset("noise", "train", pictures)
-batches = iter(datasets.batches(data, 64 * run.num_replicas))
+rng = np.random.default_rng(0)
+pictures = rng.integers(0, 256, (640, 28, 28, 1)).astype(np.uint8)
+data = datasets.Dataset("noise", "train", pictures, rng.integers(0, 10, 640))
+batches = iter(datasets.batches(data, 64 * run.num_replicas, labels=chapter == "10"))
 step = lambda: model.train_function(batches)
 seconds(step, 5)
 print(json.dumps([64 * run.num_replicas * steps / seconds(step, steps) for _ in range(blocks)]))
@@ -43,22 +50,24 @@ def measure():
     if len(cores) < 2:
         print("needs two cores that a process can be pinned to: nothing is measured")
         return
-    turns = [(train(cores[:1]), train(cores[:2])) for _ in range(TURNS)]
-    one, two = (np.median([turn[number] for turn in turns]) for number in range(2))
-    ratios = [np.median(second) / np.median(first) / 2 for first, second in turns]
-    yield row(
-        "two workers, each on its core: images/s",
-        "twice one process on one core",
-        two / one / 2,
-        bound=0.8,
-        spread=(min(ratios), max(ratios)),
-        note=f"{two:,.0f} and {one:,.0f} images/s, {TURNS} turns",
-    )
+    for name, network in NETWORKS.items():
+        turns = [(train(cores[:1], network), train(cores[:2], network)) for _ in range(TURNS)]
+        one, two = (np.median([turn[number] for turn in turns]) for number in range(2))
+        ratios = [np.median(second) / np.median(first) / 2 for first, second in turns]
+        yield row(
+            f"two workers, each on its core, {name}: images/s",
+            "twice one process on one core",
+            two / one / 2,
+            bound=0.8,
+            spread=(min(ratios), max(ratios)),
+            note=f"{two:,.0f} and {one:,.0f} images/s, {TURNS} turns",
+        )
 
 
-def train(cores):
+def train(cores, network):
     """Start a worker on each core; give the images per second of all together, block by block."""
-    workers = [start(core, config) for core, config in zip(cores, configs(len(cores)), strict=True)]
+    settings = configs(len(cores))
+    workers = [start(core, network, one) for core, one in zip(cores, settings, strict=True)]
     printed = [worker.communicate(timeout=600) for worker in workers]
     for worker, (_, complaints) in zip(workers, printed, strict=True):
         if worker.returncode:
@@ -66,12 +75,12 @@ def train(cores):
     return json.loads(printed[0][0].splitlines()[-1])
 
 
-def start(core, config):
+def start(core, network, config):
     """Start one worker."""
     hidden = ("TF_CONFIG", "IMAGEGEN_CPU_REPLICAS", "IMAGEGEN_PROFILE")
     kept = {name: value for name, value in os.environ.items() if name not in hidden}
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(core), str(BLOCKS), str(STEPS)],
+        [sys.executable, "-c", PROGRAM, str(core), *network, str(BLOCKS), str(STEPS)],
         cwd=runtime.REPOSITORY,
         env=kept | config | {"CUDA_VISIBLE_DEVICES": ""},
         stdout=subprocess.PIPE,
