@@ -151,12 +151,17 @@ def test_times_go_from_0_to_1_in_growing_steps(chapter):
 def test_guidance_1_follows_the_network_and_0_ignores_the_words(chapter, network):
     start = noise(1, 4, 4, 2)
 
-    def end(asked, guidance):
-        *_, x = chapter.follow(network, asked, steps=3, guidance=guidance, noise=start)
+    def end(asked, guidance, between=(0, 1)):
+        *_, x = chapter.follow(
+            network, asked, steps=3, guidance=guidance, between=between, noise=start
+        )
         return np.asarray(x)
 
     assert np.array_equal(end(row(5), 0), end(row(6), 0))
     assert np.abs(end(row(5), 1) - end(row(6), 1)).max() > 1e-3
+    assert np.array_equal(end(row(5), 9, (0.4, 0.4)), end(row(5), 1))
+    early, whole = end(row(5), 9, (0, 0.4)), end(row(5), 9)
+    assert np.abs(early - end(row(5), 1)).max() > 1e-3 and np.abs(early - whole).max() > 1e-3
     x = start
     times = chapter.times_of(3)
     for begin, after in zip(times[:-1], times[1:], strict=True):
@@ -180,6 +185,8 @@ def test_drawings_depend_on_the_seed_alone(chapter, network):
         ({"steps": True}, "steps: expected a whole number"),
         ({"guidance": float("nan")}, "guidance: expected a finite number"),
         ({"guidance": "much"}, "guidance: expected a finite number"),
+        ({"between": (0.5, 0.1)}, "between: expected two times"),
+        ({"between": (0, 2)}, "between: expected two times"),
         ({"rows": np.zeros(LENGTH)}, "rows: expected"),
         ({"rows": np.zeros((2, 3))}, "rows: expected"),
         ({"rows": np.zeros((0, LENGTH))}, "rows: expected"),
