@@ -15,27 +15,8 @@ except ModuleNotFoundError:
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=[
-        "compositing",
-        "course",
-        "datasets",
-        "editing",
-        "glyphs",
-        "hardware",
-        "images",
-        "labs",
-        "layers",
-        "metrics",
-        "noise",
-        "plots",
-        "results",
-        "runtime",
-        "scene_captions",
-        "scenes",
-        "text",
-        "training",
-        "website",
-        "weights",
-        "widgets",
-    ],
+    # What works without TensorFlow comes first.
+    submodules="images noise editing compositing plots widgets datasets metrics classifiers "
+    "runtime layers text weights training".split(),
+    submod_attrs={"datasets": ["glyphs", "scene_captions", "scenes"]},
 )

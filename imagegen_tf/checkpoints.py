@@ -15,10 +15,10 @@ def save(path, arrays, notes):
         arrays: dict of name to array.
         notes: what JSON can hold.
     Raises:
-        OSError: as in runtime.beside.
+        OSError: as in runtime.atomic_write.
     """
     notes = notes | {"arrays": sorted(arrays)}
-    with runtime.beside(path) as temporary, open(temporary, "wb") as file:
+    with runtime.atomic_write(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, notes=np.array(json.dumps(notes)), **arrays)
 
 

@@ -1,12 +1,14 @@
-"""The machine underneath: settings from outside, and what a machine's devices are used for.
+"""The machine underneath: settings from outside, devices, precision, and files written whole.
 
 Nothing here imports TensorFlow at import time, so that every chapter may ask for its profile and
-its folders.
+its folders. What a machine has is given to `choose` as plain numbers and names.
 """
 
 import functools
 import json
 import os
+import platform
+import subprocess
 import sys
 import tempfile
 import uuid
@@ -14,10 +16,22 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagegen_tf import hardware
-
 PROFILES = ("quick", "full")
-REPOSITORY = Path(__file__).resolve().parent.parent
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+def repository():
+    """Find the course's folder, the one that holds `notebooks` and `data`.
+
+    It is the checkout that this package lies in. Where the package was installed elsewhere, it is
+    the first folder that fits, from the current one upwards, and the current one if none does.
+
+    Returns:
+        Absolute pathlib.Path.
+    """
+    places = (Path(__file__).resolve().parent.parent, Path.cwd(), *Path.cwd().parents)
+    fitting = (one for one in places if (one / "notebooks").is_dir() and (one / "data").is_dir())
+    return next(fitting, Path.cwd())
 
 
 def profile():
@@ -69,7 +83,7 @@ def runs_folder():
     """
     if worker()[0] > 0:
         return Path(_thrown_away().name)
-    return REPOSITORY / Path(os.environ.get("IMAGEGEN_RUNS") or "runs").expanduser()
+    return repository() / Path(os.environ.get("IMAGEGEN_RUNS") or "runs").expanduser()
 
 
 @functools.cache
@@ -87,7 +101,7 @@ def data_folder():
         Absolute pathlib.Path, or None.
     """
     folder = os.environ.get("IMAGEGEN_DATA")
-    return REPOSITORY / Path(folder).expanduser() if folder else None
+    return repository() / Path(folder).expanduser() if folder else None
 
 
 @contextmanager
@@ -118,6 +132,133 @@ def quiet():
             os.close(kept)
 
 
+def cpu_flags():
+    """Return the names of the instruction sets that the processor has, spelled as Linux does.
+
+    Read from /proc/cpuinfo on Linux and from sysctl on macOS; elsewhere nothing is known.
+
+    Returns:
+        frozenset of lower-case names such as "avx2" or "amx_bf16"; empty where not known.
+    """
+    if platform.system() == "Linux":
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+        text = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+        return frozenset(text.partition(":")[2].lower().split())
+    if platform.system() == "Darwin":
+        command = ["sysctl", "-a", "hw.optional"]
+        lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+        pairs = (line.partition(":") for line in lines)
+        return frozenset(
+            name.rpartition(".")[2].removeprefix("FEAT_").lower()
+            for name, _, value in pairs
+            if value.strip() == "1"
+        )
+    return frozenset()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What `choose` chose, and why.
+
+    strategy: "default", "MirroredStrategy" or "MultiWorkerMirroredStrategy".
+    policy: "float32", "mixed_bfloat16" or "mixed_float16".
+    num_replicas: how many replicas train together; None where only the cluster knows.
+    strategy_reason, policy_reason: one line each.
+    """
+
+    strategy: str
+    policy: str
+    num_replicas: int | None
+    strategy_reason: str
+    policy_reason: str
+
+
+def choose(precision="auto", *, gpus=(), cpu_flags=(), tf_config=None, cpu_replicas=1):
+    """Choose the distribution strategy and the precision for a machine.
+
+    A pure function of what the machine has, so that every kind of machine can be tested on any.
+    Several GPUs come before logical CPU devices; logical CPU devices, because somebody asked for
+    them by name, come before a single GPU. The weakest GPU decides on the precision.
+
+    Args:
+        precision: "auto", "float32", "mixed_bfloat16" or "mixed_float16".
+        gpus: compute capability of each GPU, for example [(8, 6)].
+        cpu_flags: instruction sets of the processor, as `cpu_flags` returns them.
+        tf_config: text of the setting TF_CONFIG, or None.
+        cpu_replicas: the setting IMAGEGEN_CPU_REPLICAS, an integer >= 1.
+    Returns:
+        Choice.
+    Raises:
+        ValueError: an unknown precision, TF_CONFIG that is not JSON, fewer than one replica.
+    Example:
+        >>> choose(gpus=[(8, 6)]).policy
+        'mixed_bfloat16'
+
+    References:
+        TensorFlow guides "Distributed training" and "Mixed precision".
+    """
+    if precision not in ("auto", *PRECISIONS):
+        expected = ", ".join(repr(name) for name in ("auto", *PRECISIONS))
+        raise ValueError(f"precision is {precision!r}, expected one of {expected}")
+    if cpu_replicas < 1:
+        raise ValueError(f"IMAGEGEN_CPU_REPLICAS is {cpu_replicas}, expected 1 or more")
+    workers = count_workers(tf_config)
+    on_cpu = not gpus or (workers < 2 and len(gpus) == 1 and cpu_replicas > 1)
+    if workers > 1:
+        strategy, num_replicas = "MultiWorkerMirroredStrategy", None
+        reason = f"TF_CONFIG names {workers} workers"
+    elif not on_cpu and len(gpus) > 1:
+        strategy, num_replicas = "MirroredStrategy", len(gpus)
+        reason = f"{len(gpus)} GPUs in this machine"
+    elif cpu_replicas > 1:
+        strategy, num_replicas = "MirroredStrategy", cpu_replicas
+        reason = f"IMAGEGEN_CPU_REPLICAS asks for {cpu_replicas} logical CPU devices"
+    else:
+        strategy, num_replicas = "default", 1
+        reason = "one processor and no GPU" if on_cpu else "one GPU"
+    if precision == "auto":
+        policy, policy_reason = _precision((), cpu_flags) if on_cpu else _precision(gpus, ())
+    else:
+        policy, policy_reason = precision, "asked for"
+    return Choice(strategy, policy, num_replicas, reason, policy_reason)
+
+
+def count_workers(tf_config):
+    """Count the workers, the chief among them, that TF_CONFIG names.
+
+    Args:
+        tf_config: text of the setting, or None.
+    Returns:
+        int, 1 without a cluster.
+    Raises:
+        ValueError: not JSON, or not of that form.
+    """
+    if not tf_config:
+        return 1
+    try:
+        cluster = json.loads(tf_config).get("cluster", {})
+        return max(1, len(cluster.get("chief", [])) + len(cluster.get("worker", [])))
+    except (AttributeError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"TF_CONFIG is {tf_config!r}, expected JSON with a 'cluster' of 'worker' addresses"
+        ) from error
+
+
+def _precision(gpus, cpu_flags):
+    """Choose a precision for these GPUs, or for the processor where there is none."""
+    if gpus:
+        weakest = min(tuple(capability) for capability in gpus)
+        reason = "compute capability {}.{}".format(*weakest)
+        if weakest >= (8, 0):
+            return "mixed_bfloat16", f"{reason} multiplies bfloat16 in hardware"
+        if weakest >= (7, 0):
+            return "mixed_float16", f"{reason} multiplies float16, not bfloat16, in hardware"
+        return "float32", f"{reason} has no fast half precision"
+    if "amx_bf16" in cpu_flags:
+        return "mixed_bfloat16", "the processor multiplies bfloat16 in hardware (amx_bf16)"
+    return "float32", "the processor has no amx_bf16, which makes bfloat16 fast"
+
+
 def worker():
     """Return this process's place among the machines that train together, as TF_CONFIG tells it.
 
@@ -128,7 +269,7 @@ def worker():
     Taught in: notebooks/13_scaling_up.ipynb
     """
     tf_config = os.environ.get("TF_CONFIG")
-    count = hardware.count_workers(tf_config)
+    count = count_workers(tf_config)
     if count < 2:
         return 0, 1
     task = json.loads(tf_config).get("task", {})
@@ -180,7 +321,7 @@ def setup(seed=0, precision="auto", profile=None):
 
     Args:
         seed: whole number; the global seeds of Python, NumPy and Keras start from it.
-        precision: "auto", "float32", "mixed_bfloat16" or "mixed_float16"; see hardware.choose.
+        precision: "auto", "float32", "mixed_bfloat16" or "mixed_float16"; see choose.
         profile: "quick" or "full"; by default IMAGEGEN_PROFILE decides.
     Returns:
         Runtime. Calling again with the same arguments gives the same one.
@@ -247,10 +388,10 @@ def _devices(precision):
     tf.get_logger().setLevel("ERROR")  # a chapter traces many steps; TensorFlow warns of that
     gpus = tf.config.list_physical_devices("GPU")
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-    choice = hardware.choose(
+    choice = choose(
         precision,
         gpus=[detail.get("compute_capability", (0, 0)) for detail in details],
-        cpu_flags=hardware.cpu_flags(),
+        cpu_flags=cpu_flags(),
         tf_config=os.environ.get("TF_CONFIG"),
         cpu_replicas=cpu_replicas(),
     )
@@ -276,7 +417,7 @@ def _devices(precision):
 
 
 @contextmanager
-def beside(path):
+def atomic_write(path):
     """Give a temporary path in the same folder; rename it to `path` if the body succeeds.
 
     Args:
@@ -310,7 +451,7 @@ def write_text(path, text):
         path: where to; missing folders are made.
         text: str, written as UTF-8.
     Raises:
-        OSError: as in beside.
+        OSError: as in atomic_write.
     """
-    with beside(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")

@@ -10,7 +10,7 @@ import numpy as np
 
 from imagegen_tf import runtime
 
-FOLDER = runtime.REPOSITORY / "data" / "weights"
+FOLDER = runtime.repository() / "data" / "weights"
 _HALF = ("bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
 
 
@@ -24,7 +24,7 @@ def save(network, path):
     Raises:
         TypeError: another kind of network, or one with a Lambda layer, which could not be loaded.
         ValueError: another ending than .keras.
-        OSError: as in runtime.beside.
+        OSError: as in runtime.atomic_write.
     Taught in: notebooks/04_dcgan.ipynb
     """
     path = Path(path)
@@ -40,7 +40,7 @@ def save(network, path):
         copy.set_weights([_in_float32(value) for value in values])
         copy.save(file)
 
-    with runtime.beside(path) as temporary:
+    with runtime.atomic_write(path) as temporary:
         apart(write, temporary)
 
 

@@ -1,6 +1,6 @@
 """How Sphinx makes the site out of the notebooks and documents as they stand.
 
-Called by imagegen_tf.website, with the repository as source. Nothing is executed, and the pages
+Called by course.site, with the repository as source. Nothing is executed, and the pages
 fetch nothing: equations become MathML, the search is Sphinx' own.
 """
 
@@ -12,12 +12,12 @@ from pathlib import Path
 import nbformat
 from docutils import nodes
 
-from imagegen_tf import course, pages, website
+from course import notebooks, pages, site
 
-ROOT = website.ROOT
+ROOT = site.ROOT
 DOCUMENTS = ("TEACHING.md", "RESULTS.md", "CONTRIBUTING.md", "CHANGELOG.md")
 CARDS = ("data/README.md", "data/weights/README.md", "LICENSE-TEXT.md")
-NOTEBOOKS = [path.relative_to(ROOT).as_posix() for path in course.chapters()]
+NOTEBOOKS = [path.relative_to(ROOT).as_posix() for path in notebooks.chapters()]
 
 project = "imagegen-tf"
 author = "The imagegen-tf authors"
@@ -71,7 +71,7 @@ def read_source(app, name, source):
     for cell in notebook["cells"]:
         if "solution" in cell["metadata"].get("tags", []):
             cell["metadata"]["tags"].append("hide-cell")
-    notebook["cells"][0]["source"] = website.with_buttons(
+    notebook["cells"][0]["source"] = site.with_buttons(
         "".join(notebook["cells"][0]["source"]), Path(name).name
     )
     source[0] = json.dumps(notebook)

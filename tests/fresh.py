@@ -32,6 +32,6 @@ def output(network, inputs, folder):
     subprocess.run(
         [sys.executable, "-c", PROGRAM, str(folder)],
         check=True,
-        env=os.environ | {"PYTHONPATH": str(runtime.REPOSITORY)},
+        env=os.environ | {"PYTHONPATH": str(runtime.repository())},
     )
     return np.load(folder / "output.npy")

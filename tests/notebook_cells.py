@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import nbformat
 
-from imagegen_tf import course
+from course import notebooks
 
 
 def load(chapter):
@@ -17,7 +17,7 @@ def load(chapter):
     Raises:
         ValueError: no such chapter, or it has no such cell.
     """
-    (path,) = course.chapters([chapter])
+    (path,) = notebooks.chapters([chapter])
     cells = [
         cell.source
         for cell in nbformat.read(path, as_version=4).cells

@@ -18,7 +18,7 @@ SECONDS = 300  # that a process may take on a busy machine
 def start(job, output, *arguments, **settings):
     """Start a process that does one of the jobs."""
     environment = {name: v for name, v in os.environ.items() if not name.startswith("IMAGEGEN_")}
-    environment |= {"PYTHONPATH": os.pathsep.join([str(runtime.REPOSITORY), str(SCRIPT.parent)])}
+    environment |= {"PYTHONPATH": os.pathsep.join([str(runtime.repository()), str(SCRIPT.parent)])}
     environment |= settings
     command = [sys.executable, str(SCRIPT), job, str(output), *map(str, arguments)]
     return subprocess.Popen(

@@ -42,7 +42,7 @@ def gap(job, folder):
             [sys.executable, "-c", START + job, str(Path(__file__).parent), str(file)],
             env=os.environ
             | {
-                "PYTHONPATH": str(runtime.REPOSITORY),
+                "PYTHONPATH": str(runtime.repository()),
                 "IMAGEGEN_CPU_REPLICAS": replicas,
                 "TF_ENABLE_ONEDNN_OPTS": "0",
             },

@@ -7,7 +7,7 @@ import types
 import numpy as np
 import pytest
 
-from imagegen_tf import results
+from course import results
 from tests.benchmarks import __main__, comparison, startup, timing
 
 
@@ -104,7 +104,7 @@ def test_a_row_without_name_baseline_or_ratio_is_refused(change, complaint):
 
 @pytest.mark.parametrize("part", [*__main__.FAST, *__main__.LONG])
 def test_every_part_can_be_measured(part):
-    file = comparison.runtime.REPOSITORY / "tests" / "benchmarks" / f"{part}.py"
+    file = comparison.runtime.repository() / "tests" / "benchmarks" / f"{part}.py"
     assert "def measure():" in file.read_text("utf-8")
 
 

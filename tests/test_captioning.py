@@ -10,7 +10,8 @@ import pytest
 import replicas
 import tensorflow as tf
 
-from imagegen_tf import datasets, images, scenes, text, training, weights
+from imagegen_tf import datasets, images, text, training, weights
+from imagegen_tf.datasets import scenes
 
 pytestmark = pytest.mark.usefixtures("float32")
 
@@ -287,7 +288,8 @@ def test_half_precision_trains_and_keeps_losses_in_float32(chapter, world, tmp_p
 
 
 JOB = """
-from imagegen_tf import scenes, text
+from imagegen_tf import text
+from imagegen_tf.datasets import scenes
 chapter = notebook_cells.load("09")
 drawn = list(scenes.draw(16, size=16, objects=1, rng=0))
 captions = tuple(scene.captions for scene in drawn)

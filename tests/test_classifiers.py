@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from imagegen_tf import classifiers, datasets, glyphs, weights
+from imagegen_tf import classifiers, datasets, weights
+from imagegen_tf.datasets import glyphs
 
 RNG = np.random.default_rng(0)
 

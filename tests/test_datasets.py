@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import skimage.data
 
-from imagegen_tf import datasets, images, scene_captions, scenes
+from imagegen_tf import datasets, images
+from imagegen_tf.datasets import scenes
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
@@ -346,7 +347,7 @@ def test_scenes_are_a_data_set_with_all_their_captions(monkeypatch):
     for captions in test.captions[:200]:
         assert len(set(captions)) == len(captions) >= 4
         for caption in captions:
-            named = scene_captions.read(caption).objects
+            named = captions.read(caption).objects
             assert not {(one["colour"], one["shape"]) for one in named} & scenes.UNSEEN
 
 

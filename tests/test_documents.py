@@ -11,9 +11,10 @@ import subprocess
 
 import pytest
 
-from imagegen_tf import __main__, runtime
+from course import cli
+from imagegen_tf import runtime
 
-ROOT = runtime.REPOSITORY
+ROOT = runtime.repository()
 DOCUMENTS = ("README.md", "TEACHING.md", "CONTRIBUTING.md")
 RUN_HERE = ("make student", "make results")
 ELSEWHERE = {
@@ -75,7 +76,7 @@ def test_make_knows(command):
 @pytest.mark.parametrize("command", [one for one in EVERY if "-m imagegen_tf" in one])
 def test_the_module_knows(command):
     words = shlex.split(command)[3:]
-    assert callable(__main__.parser().parse_args(words).action)
+    assert callable(cli.parser().parse_args(words).action)
 
 
 @pytest.mark.parametrize("command", RUN_HERE)

@@ -15,7 +15,7 @@ from packaging.version import Version
 
 from imagegen_tf import runtime
 
-ROOT = runtime.REPOSITORY
+ROOT = runtime.repository()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 PYTHONS = ("3.11", "3.12", "3.13")

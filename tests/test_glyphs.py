@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from imagegen_tf import glyphs
+from imagegen_tf.datasets import glyphs
 
 PICTURES, LABELS = glyphs.draw(glyphs.DIGITS, 2_000, rng=0)
 

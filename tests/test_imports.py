@@ -9,49 +9,34 @@ import pytest
 from imagegen_tf import runtime
 
 LEVELS = [
-    (
-        "images",
-        "blend_formulas",
-        "hardware",
-        "distances",
-        "widgets",
-        "scene_captions",
-        "parameters",
-    ),
-    ("noise", "editing", "compositing", "glyphs", "scenes", "plots", "readers"),
+    ("images", "widgets", "datasets.captions"),
+    ("noise", "editing", "compositing", "plots", "datasets.glyphs", "datasets.scenes"),
+    ("datasets.files",),
     # TensorFlow below this line
-    ("runtime", "pages"),
-    ("layers", "text", "checkpoints", "fingerprints", "journal", "machine", "weights"),
-    ("classifiers",),
-    ("sessions",),
-    ("training",),
-    ("datasets", "metrics"),
-    ("course", "results", "labs"),
-    ("website",),
-    ("__main__",),
+    ("runtime",),
+    ("layers", "text", "weights", "progress"),
+    ("checkpoint", "classifiers", "datasets"),
+    ("metrics", "training"),
 ]
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules}
 FIRST_WITH_TENSORFLOW = LEVEL["runtime"]
 # May import TensorFlow, but inside the functions that need it.
-LATE = {
-    "runtime",
-    "pages",
-    "machine",
-    "datasets",
-    "metrics",
-    "course",
-    "results",
-    "labs",
-    "website",
-    "__main__",
-    "weights",
-    "classifiers",
-}
-FILES = {
-    path.stem: path
-    for path in (runtime.REPOSITORY / "imagegen_tf").glob("*.py")
-    if path.stem != "__init__"
-}
+LATE = {"runtime", "datasets", "metrics", "weights", "classifiers", "progress"}
+ROOT = runtime.repository()
+
+
+def modules(package):
+    """Map the names of a package's modules, without the package's own, to their files."""
+    files = {}
+    for path in sorted((ROOT / package).rglob("*.py")):
+        parts = path.relative_to(ROOT / package).with_suffix("").parts
+        name = ".".join(part for part in parts if part != "__init__")
+        files[name] = path
+    return files
+
+
+HELPER = modules("imagegen_tf")
+COURSE = modules("course")
 
 
 def imports(tree):
@@ -74,8 +59,14 @@ def outside_functions(tree):
 
 
 def ours(names):
-    """Reduce dotted names to the modules of the package among them."""
-    return {name.split(".")[1] for name in names if name.startswith("imagegen_tf.")}
+    """Reduce dotted names to the modules of the helper among them."""
+    found = set()
+    for name in names:
+        package, _, rest = name.partition(".")
+        while package == "imagegen_tf" and rest and rest not in LEVEL:
+            rest = rest.rpartition(".")[0]
+        found |= {rest} if package == "imagegen_tf" and rest else set()
+    return found
 
 
 def heavy(names):
@@ -83,37 +74,70 @@ def heavy(names):
     return {name.split(".")[0] for name in names} & {"tensorflow", "keras"}
 
 
-def tree(module):
-    """Parse a module of the package."""
-    return ast.parse(FILES[module].read_text(encoding="utf-8"))
+def tree(path):
+    """Parse a file."""
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def test_every_module_has_a_level():
-    assert set(FILES) <= set(LEVEL)
-    assert len(FILES) > 8
+def test_imports_go_downward_only_and_no_circle_is_left():
+    assert set(HELPER) - {"", "__main__"} == set(LEVEL)
+    for module in LEVEL:
+        for other in ours(imports(tree(HELPER[module]))) - {module}:
+            is_part = other.startswith(f"{module}.")  # a folder's door opens on its own files
+            assert is_part or LEVEL[other] < LEVEL[module], f"{module} imports {other}"
 
 
-@pytest.mark.parametrize("module", FILES)
-def test_imports_go_downward_only(module):
-    for other in ours(imports(tree(module))):
-        assert LEVEL[other] < LEVEL[module], f"{module} imports {other}"
+def test_tensorflow_stays_below_its_line():
+    for module, level in LEVEL.items():
+        whole, outside = tree(HELPER[module]), outside_functions(tree(HELPER[module]))
+        assert level >= FIRST_WITH_TENSORFLOW or not heavy(imports(whole)), module
+        assert module not in LATE or not heavy(imports(outside)), module
 
 
-@pytest.mark.parametrize("module", FILES)
-def test_tensorflow_stays_below_its_line(module):
-    if LEVEL[module] < FIRST_WITH_TENSORFLOW:
-        assert not heavy(imports(tree(module)))
-    if module in LATE:
-        assert not heavy(imports(outside_functions(tree(module))))
+def test_the_helper_imports_the_course_in_its_main_only():
+    for module, path in HELPER.items():
+        names = {name.partition(".")[0] for name in imports(tree(path))}
+        assert ("course" in names) == (module == "__main__"), module
 
 
-@pytest.mark.parametrize("module", [*FILES, "__init__"])
-def test_files_stay_short(module):
-    path = runtime.REPOSITORY / "imagegen_tf" / f"{module}.py"
-    lines = path.read_text(encoding="utf-8").splitlines()
-    assert len(lines) < 400
-    too_long = [number for number, line in enumerate(lines, 1) if len(line) > 100]
-    assert not too_long
+def test_no_notebook_imports_the_course():
+    for path in (ROOT / "notebooks").rglob("*.ipynb"):
+        text = path.read_text(encoding="utf-8")
+        assert "import course" not in text and "from course" not in text, path.stem
+
+
+def code_lines(path):
+    """Count the lines of a file that are neither docstring, comment nor blank."""
+    source = path.read_text(encoding="utf-8")
+    documents = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
+            node
+        ):
+            documents |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    lines = enumerate(source.splitlines(), 1)
+    return sum(
+        number not in documents and line.strip() != "" and not line.lstrip().startswith("#")
+        for number, line in lines
+    )
+
+
+DRAWN = ("datasets.glyphs", "datasets.scenes", "datasets.captions")
+
+
+@pytest.mark.parametrize(
+    ("files", "most"),
+    [
+        ([path for name, path in HELPER.items() if name not in DRAWN], 2_500),
+        (list(HELPER.values()), 2_900),
+        (list(COURSE.values()), 850),
+    ],
+    ids=["helper without drawn data", "helper", "course"],
+)
+def test_what_one_reads_in_an_evening_stays_small(files, most):
+    assert sum(map(code_lines, files)) <= most
+    for path in files:
+        assert len(path.read_text(encoding="utf-8").splitlines()) < 400, path.name
 
 
 def test_the_walk_sees_every_kind_of_import():
@@ -121,30 +145,25 @@ def test_the_walk_sees_every_kind_of_import():
 import keras.layers as layers
 from imagegen_tf import images, noise
 from imagegen_tf.plots import grid
+from imagegen_tf.datasets import glyphs, load
 from . import editing
 def late():
     import tensorflow as tf
 """
-    assert ours(imports(ast.parse(source))) == {"images", "noise", "plots", "editing"}
+    expected = {"images", "noise", "plots", "editing", "datasets", "datasets.glyphs"}
+    assert ours(imports(ast.parse(source))) == expected
     assert heavy(imports(ast.parse(source))) == {"keras", "tensorflow"}
     assert heavy(imports(outside_functions(ast.parse(source)))) == {"keras"}
 
 
 def test_first_chapters_never_wait_for_tensorflow():
-    modules = "compositing, datasets, editing, images, metrics, noise, plots, runtime, course"
+    names = "compositing, datasets, editing, images, metrics, noise, plots, runtime"
     script = (
-        f"import sys, imagegen_tf; from imagegen_tf import {modules};"
-        "print(*{'tensorflow', 'keras'} & set(sys.modules))"
+        "import sys, imagegen_tf; print([n for n in sys.modules if 'imagegen_tf.' in n]);"
+        f"from imagegen_tf import {names};"
+        "from course import notebooks; print({'tensorflow', 'keras'} & set(sys.modules))"
     )
     result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert result.stdout == "\n"
-
-
-def test_importing_the_package_imports_no_module_of_it():
-    script = "import sys, imagegen_tf; print([n for n in sys.modules if 'imagegen_tf.' in n])"
-    result = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert result.stdout == "[]\n"
+    assert result.stdout == "[]\nset()\n"

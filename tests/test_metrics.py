@@ -8,7 +8,8 @@ import pytest
 from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from imagegen_tf import datasets, glyphs, metrics, noise
+from imagegen_tf import datasets, metrics, noise
+from imagegen_tf.datasets import glyphs
 
 PHOTO = datasets.photo("chelsea")[:100, :120]
 NOISY = noise.gaussian(PHOTO, 0.1, rng=0)

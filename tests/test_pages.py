@@ -5,7 +5,7 @@ import re
 import nbformat
 import pytest
 
-from imagegen_tf import pages
+from course import pages
 
 MARKDOWN = r"""# A title
 

@@ -21,11 +21,12 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 
-from imagegen_tf import __main__, course, metrics, results, runtime
+from course import cli, notebooks, results
+from imagegen_tf import metrics, runtime
 
-NOTEBOOKS = course.chapters()
+NOTEBOOKS = notebooks.chapters()
 KEPT = [path for path in NOTEBOOKS if (results.FOLDER / f"{path.stem}_quick.json").exists()]
-README = runtime.REPOSITORY / "README.md"
+README = runtime.repository() / "README.md"
 LINK = re.compile(r"\[([^\]]*)\]\((?:\.\./)?RESULTS\.md#([\w-]+)\)")
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 MEASURED = re.compile(r"\d[\d.,]*\s?(?:dB\b|nats\b|images/s|%)")
@@ -264,7 +265,7 @@ def test_kept_rows_come_back_in_the_page(shelf):
     assert content["steps"] == 7
     page = (shelf / "RESULTS.md").read_text("utf-8")
     (shelf / "RESULTS.md").unlink()
-    assert __main__.main(["results"]) == 0
+    assert cli.main(["results"]) == 0
     assert (shelf / "RESULTS.md").read_text("utf-8") == page
     assert "## Test (quick)" in page
     assert "`do this`" in page
@@ -311,7 +312,7 @@ FAILED = SimpleNamespace(error="1 is not 2", minutes=0.5, processor_minutes=0.8)
 def chapter(shelf, monkeypatch):
     """A notebook whose measurements depend on the seed; the machine is not looked at."""
     monkeypatch.setattr(results, "machine_name", lambda: "a machine")
-    monkeypatch.setattr(course, "NOTEBOOKS", shelf)
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", shelf)
     cells = [
         nbformat.v4.new_markdown_cell("# 00 · Hills: how high"),
         nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
@@ -338,8 +339,8 @@ def measure(chapter, seed, value=2.0, dataset="photos", outcome=PASSED, **settin
     }
     file = runtime.runs_folder() / chapter.stem / "metrics.json"
     runtime.write_text(file, json.dumps(content))
-    executed = course.prepare(chapter, {"SEED": seed} | settings)
-    runtime.write_text(file.with_name(chapter.name), course.as_text(executed))
+    executed = notebooks.prepare(chapter, {"SEED": seed} | settings)
+    runtime.write_text(file.with_name(chapter.name), notebooks.as_text(executed))
     return results.keep_chapter(chapter, {"SEED": seed} | settings, outcome)
 
 
@@ -348,7 +349,7 @@ def seeds(file):
 
 
 def test_run_keeps_each_seed_and_says_which_missed_a_bound(chapter, capsys):
-    assert __main__.main(["run", "--keep", "--seeds", "2", "0"]) == 1  # seed 0 misses
+    assert cli.main(["run", "--keep", "--seeds", "2", "0"]) == 1  # seed 0 misses
     assert "missed: height is 1" in capsys.readouterr().err
     page = results.PAGE.read_text("utf-8")
     assert "## 00 Hills: photos (quick)" in page
@@ -362,7 +363,7 @@ def test_run_keeps_each_seed_and_says_which_missed_a_bound(chapter, capsys):
 
 
 def test_without_keep_nothing_is_kept(chapter):
-    assert __main__.main(["run", "--set", "SEED=2"]) == 0
+    assert cli.main(["run", "--set", "SEED=2"]) == 0
     assert not results.FOLDER.exists()
 
 
@@ -423,18 +424,18 @@ def test_an_old_measurement_is_not_taken_for_this_run(chapter):
 
 
 def test_what_other_code_measured_is_not_kept(chapter, monkeypatch):
-    execute = course._execute
+    execute = notebooks._execute
 
     def edited_meanwhile(notebooks, *rest):
         text = chapter.read_text("utf-8")
         chapter.write_text(text.replace("bound=1.5", "bound=1.2"), "utf-8")
         return execute(notebooks, *rest)
 
-    monkeypatch.setattr(course, "_execute", edited_meanwhile)
+    monkeypatch.setattr(notebooks, "_execute", edited_meanwhile)
     with pytest.warns(UserWarning, match="00_hills has other code now"):
-        __main__.main(["run", "--keep", "--seeds", "2"])
+        cli.main(["run", "--keep", "--seeds", "2"])
     assert not results.FOLDER.exists()
-    __main__.main(["run", "--keep", "--seeds", "2"])
+    cli.main(["run", "--keep", "--seeds", "2"])
     assert len(list(results.FOLDER.iterdir())) == 1
 
 

@@ -42,13 +42,13 @@ def test_pick_follows_the_profile(monkeypatch):
 
 def test_folders_count_from_the_repository_wherever_the_notebook_runs(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert runtime.runs_folder() == runtime.REPOSITORY / "runs"
+    assert runtime.runs_folder() == runtime.repository() / "runs"
     assert runtime.data_folder() is None
     monkeypatch.setenv("IMAGEGEN_RUNS", "elsewhere/today")
     monkeypatch.setenv("IMAGEGEN_DATA", "../pictures")
-    assert runtime.runs_folder() == runtime.REPOSITORY / "elsewhere" / "today"
-    assert runtime.data_folder() == runtime.REPOSITORY / ".." / "pictures"
-    assert (runtime.REPOSITORY / "pyproject.toml").exists()
+    assert runtime.runs_folder() == runtime.repository() / "elsewhere" / "today"
+    assert runtime.data_folder() == runtime.repository() / ".." / "pictures"
+    assert (runtime.repository() / "pyproject.toml").exists()
 
 
 def test_absolute_folders_stay(monkeypatch, tmp_path):
@@ -61,7 +61,7 @@ def test_empty_settings_count_as_not_set(monkeypatch):
     for name in ("IMAGEGEN_PROFILE", "IMAGEGEN_RUNS", "IMAGEGEN_DATA"):
         monkeypatch.setenv(name, "")
     assert runtime.profile() == "quick"
-    assert runtime.runs_folder() == runtime.REPOSITORY / "runs"
+    assert runtime.runs_folder() == runtime.repository() / "runs"
     assert runtime.data_folder() is None
 
 
@@ -161,7 +161,7 @@ def new_process(script, **settings):
     """Run Python code in a process of its own; give what it printed and its error stream."""
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env=os.environ | {"PYTHONPATH": str(runtime.REPOSITORY)} | settings,
+        env=os.environ | {"PYTHONPATH": str(runtime.repository())} | settings,
         capture_output=True,
         text=True,
         check=False,
@@ -183,7 +183,7 @@ def test_training_in_bfloat16_writes_nothing_to_the_error_stream(tmp_path):
         "from imagegen_tf import runtime\n"
         "run = runtime.setup(precision='mixed_bfloat16')\n"
         "from imagegen_tf import datasets, training\n"
-        f"sys.path.insert(0, {str(runtime.REPOSITORY / 'tests')!r})\n"
+        f"sys.path.insert(0, {str(runtime.repository() / 'tests')!r})\n"
         "import notebook_cells\n"
         "gan = notebook_cells.load('04').build_gan(run.strategy, 64, 28, 1)\n"
         "some = datasets.Dataset('grey', 'train', np.zeros((128, 28, 28, 1), np.uint8))\n"

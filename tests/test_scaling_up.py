@@ -14,7 +14,9 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from imagegen_tf import course, datasets, glyphs, runtime, training
+from course import notebooks
+from imagegen_tf import datasets, runtime, training
+from imagegen_tf.datasets import glyphs
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +131,7 @@ def test_a_step_is_skipped_where_the_scale_is_halved_and_nowhere_else(chapter, f
 def write(chapter, folder, *calls):
     """A program of all cells that are taught, followed by calls."""
     path = folder / "program.py"
-    (notebook,) = course.chapters(["13"])
+    (notebook,) = notebooks.chapters(["13"])
     cells = [
         cell["source"]
         for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from imagegen_tf import scene_captions, scenes
+from imagegen_tf.datasets import captions, scenes
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +69,12 @@ def test_every_caption_is_read_back(many):
         assert scene.caption in scene.captions
         assert len(set(scene.captions)) == len(scene.captions)
         for caption in scene.captions:
-            reading = scene_captions.read(caption)
+            reading = captions.read(caption)
             forward = (reading.objects[0]["shape"], reading.objects[0]["colour"])
             first, second = scene.objects
             if forward != (first.shape, first.colour):
                 first, second = second, first
-            assert reading.relation in scene_captions.relations((first, second))
+            assert reading.relation in captions.relations((first, second))
             for found, one in zip(reading.objects, (first, second), strict=True):
                 assert found["size"] in (None, one.size)
                 assert found | {"size": one.size} == {
@@ -84,7 +84,7 @@ def test_every_caption_is_read_back(many):
 
 def test_the_objects_stand_in_the_order_of_the_caption(many):
     for scene in many:
-        named = scene_captions.read(scene.caption).objects
+        named = captions.read(scene.caption).objects
         assert [one["colour"] for one in named] == [one.colour for one in scene.objects]
         assert [one["shape"] for one in named] == [one.shape for one in scene.objects]
         middle = scene.alphas[0, :, :, 0] > 0.5
@@ -96,16 +96,16 @@ def test_relations_are_those_of_the_places():
     def at(x, y, depth):
         return scenes.Object("circle", "red", "small", "plain", x, y, 0.15, 0.0, depth)
 
-    assert scene_captions.relations((at(0.5, 0.2, 3), at(0.5, 0.8, 6))) == ("above",)
-    assert scene_captions.relations((at(0.8, 0.5, 3), at(0.2, 0.5, 6))) == ("right of",)
-    assert scene_captions.relations((at(0.4, 0.5, 6), at(0.6, 0.5, 3))) == ("left of", "behind")
-    assert scene_captions.relations((at(0.4, 0.5, 6),)) == ()
+    assert captions.relations((at(0.5, 0.2, 3), at(0.5, 0.8, 6))) == ("above",)
+    assert captions.relations((at(0.8, 0.5, 3), at(0.2, 0.5, 6))) == ("right of",)
+    assert captions.relations((at(0.4, 0.5, 6), at(0.6, 0.5, 3))) == ("left of", "behind")
+    assert captions.relations((at(0.4, 0.5, 6),)) == ()
 
 
 def test_all_words_occur(many):
     text = " ".join(caption for scene in many for caption in scene.captions).split()
-    expected = {*scenes.SHAPES, *scenes.COLOURS, *scene_captions.SIZES, "striped", "dotted"}
-    expected |= {word for relation in scene_captions.OPPOSITES for word in relation.split()}
+    expected = {*scenes.SHAPES, *scenes.COLOURS, *captions.SIZES, "striped", "dotted"}
+    expected |= {word for relation in captions.OPPOSITES for word in relation.split()}
     assert set(text) == expected | {"a", "an"}
 
 
@@ -138,8 +138,8 @@ def test_one_colour_and_shape_is_never_drawn_twice(many):
 )
 def test_a_scene_is_drawn_from_its_caption(caption):
     scene = scenes.illustrate(caption, rng=0)
-    reading = scene_captions.read(caption)
-    assert scene_captions.read(scene.caption) == reading
+    reading = captions.read(caption)
+    assert captions.read(scene.caption) == reading
     assert scene.caption in scene.captions
     assert [one.shape for one in scene.objects] == [one["shape"] for one in reading.objects]
 
@@ -158,7 +158,7 @@ def test_a_scene_is_drawn_from_its_caption(caption):
 )
 def test_other_captions_are_refused(caption, message):
     with pytest.raises(ValueError, match=message):
-        scene_captions.read(caption)
+        captions.read(caption)
 
 
 @pytest.mark.parametrize(

@@ -267,7 +267,7 @@ def test_a_saved_network_loads_elsewhere(chapter, tmp_path, policy):
     paths = [tmp_path / name for name in ("super_resolution_x3.keras", "small.npy", "large.npy")]
     done = subprocess.run(
         [sys.executable, "-c", LOAD, *map(str, paths)],
-        env=os.environ | {"PYTHONPATH": str(runtime.REPOSITORY)},
+        env=os.environ | {"PYTHONPATH": str(runtime.repository())},
         capture_output=True,
         text=True,
         check=True,

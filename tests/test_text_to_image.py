@@ -8,7 +8,8 @@ import pytest
 import replicas
 import tensorflow as tf
 
-from imagegen_tf import datasets, images, scene_captions, scenes, text, training, weights
+from imagegen_tf import datasets, images, text, training, weights
+from imagegen_tf.datasets import captions, scenes
 
 LENGTH, COUNT = 7, 12
 
@@ -205,9 +206,9 @@ def test_alternatives_differ_in_one_thing_and_can_be_read(chapter):
     own, *others = chapter.alternatives(prompt)
     assert own == ("prompt", prompt)
     assert len(others) == len({sentence for _, sentence in others}) == 2 * (7 + 5 + 2) + 1 + 3
-    true = scene_captions.read(prompt)
+    true = captions.read(prompt)
     for kind, sentence in others:
-        found = scene_captions.read(sentence)
+        found = captions.read(sentence)
         if kind == "relation":
             assert found.objects == true.objects and found.relation != true.relation
             continue
@@ -336,7 +337,7 @@ def test_the_shipped_network_draws_the_colour_that_was_asked_for(chapter):
     captioners = [weights.load(f"09_captioning/{n}") for n in ("captioner", "captioner_gru")]
     names = ("velocity", "decoder", "encoder")
     velocity, decoder = (weights.load(f"11_text_to_image/{n}") for n in names[:2])
-    prompts = [f"a large {one} circle" for one in scene_captions.COLOURS if one != "purple"] * 5
+    prompts = [f"a large {one} circle" for one in captions.COLOURS if one != "purple"] * 5
     made = chapter.draw(velocity, decoder, vocabulary.encode(prompts))
     found = chapter.summary(chapter.judge(captioners, vocabulary, made, prompts))
     assert found["colour"] >= 0.9

@@ -220,7 +220,7 @@ def test_a_full_disk_and_a_read_only_folder_are_named(tmp_path, options):
     )
     command = ["unshare", "--map-root-user", "--mount", "sh", "-c", code, options, str(tmp_path)]
     command += [sys.executable, FULL_DISK, str(processes.SCRIPT.parent)]
-    environment = os.environ | {"PYTHONPATH": str(runtime.REPOSITORY)}
+    environment = os.environ | {"PYTHONPATH": str(runtime.repository())}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     reason = {"size=16k": "No space left on device", "ro": "Read-only file system"}[options]
     assert done.returncode == 1
@@ -521,7 +521,7 @@ print(all(created(variable.value) for variable in mirrored.state()))
 def test_what_was_built_outside_the_scope_is_refused_and_compile_builds_inside():
     done = subprocess.run(
         [sys.executable, "-c", OUTSIDE, str(processes.SCRIPT.parent)],
-        env=os.environ | {"PYTHONPATH": str(runtime.REPOSITORY), "IMAGEGEN_CPU_REPLICAS": "2"},
+        env=os.environ | {"PYTHONPATH": str(runtime.repository()), "IMAGEGEN_CPU_REPLICAS": "2"},
         capture_output=True,
         text=True,
         check=False,

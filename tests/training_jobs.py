@@ -11,7 +11,8 @@ import time
 
 import numpy as np
 
-from imagegen_tf import datasets, glyphs, runtime
+from imagegen_tf import datasets, runtime
+from imagegen_tf.datasets import glyphs
 
 LATENT, BATCH = 10, 64
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")

@@ -5,7 +5,8 @@ import math
 from datetime import date
 from pathlib import Path
 
-from imagegen_tf import machine, results, runtime
+from course import doctor, results
+from imagegen_tf import runtime
 from tests.benchmarks.timing import number
 
 SCHEMA = "imagegen-tf benchmarks 1"
@@ -24,7 +25,7 @@ FIELDS = {
 
 def content(rows, command):
     """Give what the JSON holds: how the rows were made, and the rows."""
-    lines = {name: value for name, value, _ in machine.report()}
+    lines = {name: value for name, value, _ in doctor.report()}
     return {
         "schema": SCHEMA,
         "title": "Benchmarks",

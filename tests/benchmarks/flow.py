@@ -7,7 +7,8 @@ as JSON under data/results. No bound says who must win.
 
 import numpy as np
 
-from imagegen_tf import datasets, metrics, results, runtime, training
+from course import results
+from imagegen_tf import datasets, metrics, runtime, training
 from tests import notebook_cells
 from tests.benchmarks.timing import in_turns, row
 

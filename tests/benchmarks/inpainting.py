@@ -11,11 +11,12 @@ import time
 
 import numpy as np
 
-from imagegen_tf import datasets, editing, images, metrics, results, runtime, sessions, weights
+from course import results
+from imagegen_tf import datasets, editing, images, metrics, runtime, sessions, weights
 from tests import notebook_cells
 from tests.benchmarks.timing import row
 
-KODAK = runtime.REPOSITORY.parent / "shared" / "data" / "kodak24"
+KODAK = runtime.repository().parent / "shared" / "data" / "kodak24"
 STEPS = {"quick": 1_200, "full": 60_000}
 PATCHES = {"quick": 2_000, "full": 20_000}
 PHOTOS = (*datasets.PHOTOS["train"], *datasets.PHOTOS["test"])

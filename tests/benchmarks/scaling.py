@@ -81,7 +81,7 @@ def start(core, network, config):
     kept = {name: value for name, value in os.environ.items() if name not in hidden}
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(core), *network, str(BLOCKS), str(STEPS)],
-        cwd=runtime.REPOSITORY,
+        cwd=runtime.repository(),
         env=kept | config | {"CUDA_VISIBLE_DEVICES": ""},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

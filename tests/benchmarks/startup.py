@@ -8,7 +8,7 @@ import ast
 
 import nbformat
 
-from imagegen_tf import course
+from course import notebooks
 from tests.benchmarks import timing
 
 PROGRAM = """
@@ -25,7 +25,7 @@ def modules_of(chapters):
     """List the modules of the course that some chapters import."""
     cells = [
         cell.source
-        for path in course.chapters(chapters)
+        for path in notebooks.chapters(chapters)
         for cell in nbformat.read(path, as_version=4).cells
         if cell.cell_type == "code"
     ]

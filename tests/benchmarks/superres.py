@@ -10,11 +10,12 @@ import time
 
 import numpy as np
 
-from imagegen_tf import datasets, images, metrics, results, runtime, sessions, weights
+from course import results
+from imagegen_tf import datasets, images, metrics, runtime, sessions, weights
 from tests import notebook_cells
 from tests.benchmarks.timing import python, row
 
-SET5 = runtime.REPOSITORY.parent / "shared" / "data" / "superres"
+SET5 = runtime.repository().parent / "shared" / "data" / "superres"
 STEPS = {"quick": 9_000, "full": 35_000}
 BICUBIC = {2: 33.64, 3: 30.39, 4: 28.42}
 # PSNR of Y on Set5 as their papers give it: SRCNN, FSRCNN, VDSR.

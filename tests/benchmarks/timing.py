@@ -108,7 +108,7 @@ def python(program, *arguments):
     """Run a program in a fresh Python, and give the words of the last line that it prints."""
     command = [sys.executable, "-c", program, *map(str, arguments)]
     done = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=runtime.REPOSITORY
+        command, capture_output=True, text=True, check=False, cwd=runtime.repository()
     )
     if done.returncode:
         raise RuntimeError(f"a process of the benchmark failed:\n{done.stderr[-2000:]}")

@@ -16,11 +16,12 @@ import urllib.request
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from imagegen_tf import course, parameters, runtime
+from course import notebooks, parameters
+from imagegen_tf import runtime
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SECONDS = 900  # that a chapter may take on a busy machine
-COPIES = runtime.REPOSITORY / "build" / "browser"
+COPIES = runtime.repository() / "build" / "browser"
 SCREENSHOTS = runtime.runs_folder() / "screenshots"
 OPTIONS = ["--no-browser", "--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True"]
 STATE = """() => {
@@ -41,10 +42,10 @@ SHOW = """index => {
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     """Start JupyterLab as `make lab` does; give its address."""
-    for path in course.chapters(["01", "05", "07", "11", "12"]):
-        known = parameters.names(course.prepare(path, {}))
-        notebook = course.prepare(path, {"TRAIN": False} if "TRAIN" in known else {})
-        runtime.write_text(COPIES / path.name, course.as_text(notebook))
+    for path in notebooks.chapters(["01", "05", "07", "11", "12"]):
+        known = parameters.names(notebooks.prepare(path, {}))
+        notebook = notebooks.prepare(path, {"TRAIN": False} if "TRAIN" in known else {})
+        runtime.write_text(COPIES / path.name, notebooks.as_text(notebook))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -56,7 +57,7 @@ def lab(tmp_path_factory):
     with (folder / "log").open("w") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "imagegen_tf", "lab", *options],
-            cwd=runtime.REPOSITORY,
+            cwd=runtime.repository(),
             env=os.environ | {"IMAGEGEN_RUNS": str(folder)},
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -8,12 +8,12 @@ import statistics
 import nbformat
 import pytest
 
-from imagegen_tf import course, pages
+from course import notebooks, pages
 
 SECTIONS = ("Parameters", "Measure", "Lessons", "Exercises", "References")
-NOTEBOOKS = sorted(course.NOTEBOOKS.glob("*.ipynb"))
+NOTEBOOKS = sorted(notebooks.NOTEBOOKS.glob("*.ipynb"))
 IMAGES = ("image/png", "image/jpeg", "image/gif", "image/svg+xml")
-METADATA = {"kernelspec": course.KERNEL, "language_info": {"name": "python"}}
+METADATA = {"kernelspec": notebooks.KERNEL, "language_info": {"name": "python"}}
 FORBIDDEN_TAGS = {"raises-exception", "nbval-skip", "nbval-ignore-output", "skip-execution"}
 # A path from the root of a drive, or from a home folder.
 ABSOLUTE_PATH = re.compile(
@@ -51,7 +51,7 @@ def form(notebook, size):
             if not (above and above.metadata.get("jp-MarkdownHeadingCollapsed")):
                 yield f"cell {number} is a solution, but no folded heading hides it"
         above = cell
-        if set(cell.metadata) - set(course.CELL_METADATA):
+        if set(cell.metadata) - set(notebooks.CELL_METADATA):
             yield f"cell {number} has metadata of one run: run make notebooks"
         if FORBIDDEN_TAGS & set(cell.metadata.get("tags", [])):
             yield f"cell {number} is tagged away from the tests"
@@ -149,9 +149,9 @@ def written(output):
     return re.sub(r"data:image/\w+;base64,[A-Za-z0-9+/=]+", "", "\n".join(texts))
 
 
-@pytest.mark.parametrize("path", [*NOTEBOOKS, course.TEMPLATE], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*NOTEBOOKS, notebooks.TEMPLATE], ids=lambda path: path.stem)
 def test_notebook(path):
-    assert path == course.TEMPLATE or re.fullmatch(r"\d\d_[a-z0-9_]+", path.stem)
+    assert path == notebooks.TEMPLATE or re.fullmatch(r"\d\d_[a-z0-9_]+", path.stem)
     notebook = nbformat.read(path, as_version=4)
     assert path.read_text(encoding="utf-8").endswith("}\n")
     assert faults(notebook, path.stat().st_size) == []

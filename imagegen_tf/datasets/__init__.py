@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from imagegen_tf import compositing, glyphs, images, readers, runtime, scenes
-from imagegen_tf.readers import CLASS_NAMES
+from imagegen_tf import compositing, images, runtime
+from imagegen_tf.datasets import captions as scene_captions  # noqa: F401
+from imagegen_tf.datasets import files, glyphs, scenes
+from imagegen_tf.datasets.files import CLASS_NAMES
 
 # The two halves share no scene: the stereo pair stays together, and so do the two eye pictures.
 PHOTOS = {
@@ -227,7 +229,7 @@ def load(name, split="train", *, seed=0):
         own = runtime.data_folder()
         here = own is not None and (own / name).is_dir()
         pictures, labels = (
-            readers.original(own / name, name, split) if here else _download(name, split)
+            files.original(own / name, name, split) if here else _download(name, split)
         )
         pictures = pictures.reshape(*pictures.shape[:3], -1)
         return Dataset(
@@ -285,12 +287,12 @@ def _own(name, split, seed):
     own = runtime.data_folder()
     if not path.is_absolute():
         inside = own is not None and (own / path).is_dir()
-        path = own / path if inside else runtime.REPOSITORY / path
+        path = own / path if inside else runtime.repository() / path
     labels = captions = classes = None
     if kind == "folder":
-        pictures, labels, classes = readers.folder(path, split, seed)
+        pictures, labels, classes = files.folder(path, split, seed)
     else:
-        pictures, captions = readers.captioned(path, split, seed)
+        pictures, captions = files.captioned(path, split, seed)
     one_size = len({picture.shape for picture in pictures}) == 1
     pictures = np.stack(pictures) if one_size else tuple(pictures)
     captions = None if captions is None else tuple(captions)

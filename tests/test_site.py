@@ -8,19 +8,20 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from imagegen_tf import course, runtime, website
+from course import notebooks, site
+from imagegen_tf import runtime
 
 ADDRESS = "https://github.com/someone/imagegen-tf"
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def built(tmp_path_factory):
     """Build the site in a process of its own, as on GitHub."""
     folder = tmp_path_factory.mktemp("site") / "site"
-    code = "import sys; from imagegen_tf import website; website.build(sys.argv[1])"
+    code = "import sys; from course import site; site.build(sys.argv[1])"
     done = subprocess.run(
         [sys.executable, "-c", code, str(folder)],
-        cwd=runtime.REPOSITORY,
+        cwd=runtime.repository(),
         env={
             **os.environ,
             "GITHUB_SERVER_URL": "https://github.com",
@@ -34,10 +35,10 @@ def site(tmp_path_factory):
     return folder
 
 
-def test_every_chapter_has_a_page_with_its_title_and_pictures(site):
-    for path in course.chapters():
+def test_every_chapter_has_a_page_with_its_title_and_pictures(built):
+    for path in notebooks.chapters():
         notebook = nbformat.read(path, as_version=4)
-        page = (site / "notebooks" / f"{path.stem}.html").read_text(encoding="utf-8")
+        page = (built / "notebooks" / f"{path.stem}.html").read_text(encoding="utf-8")
         title = notebook.cells[0].source.splitlines()[0].removeprefix("# ")
         assert f"<h1>{title}<" in page
         pictures = [
@@ -50,41 +51,41 @@ def test_every_chapter_has_a_page_with_its_title_and_pictures(site):
         assert page.count("<img ") >= len(pictures) > 0
 
 
-def test_no_link_is_broken_and_nothing_is_fetched(site):
-    assert website.faults(site) == []
+def test_no_link_is_broken_and_nothing_is_fetched(built):
+    assert site.faults(built) == []
 
 
-def test_the_search_knows_words_of_the_chapters(site):
-    index = (site / "searchindex.js").read_text(encoding="utf-8")
+def test_the_search_knows_words_of_the_chapters(built):
+    index = (built / "searchindex.js").read_text(encoding="utf-8")
     assert all(word in index for word in ("perlin", "vae", "notebooks/10_flow_matching"))
 
 
-def test_equations_are_mathml_and_solutions_are_folded(site):
-    page = (site / "notebooks" / "10_flow_matching.html").read_text(encoding="utf-8")
+def test_equations_are_mathml_and_solutions_are_folded(built):
+    page = (built / "notebooks" / "10_flow_matching.html").read_text(encoding="utf-8")
     assert "<math" in page and "mathjax.js" not in page.lower() and "$$" not in page
     count = sum(
         "solution" in cell.metadata.get("tags", [])
-        for cell in nbformat.read(course.NOTEBOOKS / "10_flow_matching.ipynb", 4).cells
+        for cell in nbformat.read(notebooks.NOTEBOOKS / "10_flow_matching.ipynb", 4).cells
     )
     assert page.count("tag_hide-cell") == count > 0
 
 
-def test_buttons_lead_to_copies_that_install_the_course_first(site):
-    page = (site / "notebooks" / "04_dcgan.html").read_text(encoding="utf-8")
+def test_buttons_lead_to_copies_that_install_the_course_first(built):
+    page = (built / "notebooks" / "04_dcgan.html").read_text(encoding="utf-8")
     place = "someone/imagegen-tf/blob/gh-pages/colab/04_dcgan.ipynb"
-    assert f'href="{website.COLAB}{place}"' in page
-    assert f'href="{website.KAGGLE}https://github.com/{place}"' in page
-    copy = nbformat.read(site / "colab" / "04_dcgan.ipynb", as_version=4)
+    assert f'href="{site.COLAB}{place}"' in page
+    assert f'href="{site.KAGGLE}https://github.com/{place}"' in page
+    copy = nbformat.read(built / "colab" / "04_dcgan.ipynb", as_version=4)
     nbformat.validate(copy)
-    original = nbformat.read(course.NOTEBOOKS / "04_dcgan.ipynb", as_version=4)
-    assert copy.cells[0].source == website.INSTALL.format(address=ADDRESS)
+    original = nbformat.read(notebooks.NOTEBOOKS / "04_dcgan.ipynb", as_version=4)
+    assert copy.cells[0].source == site.INSTALL.format(address=ADDRESS)
     assert [cell.source for cell in copy.cells[1:]] == [cell.source for cell in original.cells]
 
 
 def test_without_an_address_there_are_no_buttons(monkeypatch):
     for address in (None, "https://gitlab.com/someone/imagegen-tf"):
-        monkeypatch.setattr(website, "address", lambda address=address: address)
-        assert website.with_buttons("# A\n\nB", "04_dcgan") == "# A\n\nB"
+        monkeypatch.setattr(site, "address", lambda address=address: address)
+        assert site.with_buttons("# A\n\nB", "04_dcgan") == "# A\n\nB"
 
 
 def test_the_installing_cell_clones_and_finds_the_course(tmp_path):
@@ -94,7 +95,7 @@ def test_the_installing_cell_clones_and_finds_the_course(tmp_path):
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "a"]):
         names = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
         subprocess.run(["git", *names, *words], cwd=source, check=True)
-    code = website.INSTALL.format(address=source.as_uri())
+    code = site.INSTALL.format(address=source.as_uri())
     code = code.replace('"-m", "pip", "install"', '"-c", "pass"')  # the network is closed
     done = subprocess.run(
         [sys.executable, "-c", f"{code}\nimport imagegen_tf; print(imagegen_tf.__file__)"],
@@ -122,4 +123,4 @@ def test_the_installing_cell_clones_and_finds_the_course(tmp_path):
 def test_the_check_finds(tmp_path, text, fault):
     (tmp_path / "a.html").write_text(text)
     (tmp_path / "b.html").write_text('<p id="here">')
-    assert website.faults(tmp_path) == ([fault] if fault else [])
+    assert site.faults(tmp_path) == ([fault] if fault else [])

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from imagegen_tf import hardware
+from imagegen_tf import runtime
 
 TWO_WORKERS = json.dumps(
     {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}
@@ -63,7 +63,7 @@ MACHINES = {
 @pytest.mark.parametrize("name", MACHINES)
 def test_choice_for(name):
     machine, strategy, num_replicas, policy = MACHINES[name]
-    choice = hardware.choose(**machine)
+    choice = runtime.choose(**machine)
     assert (choice.strategy, choice.num_replicas, choice.policy) == (strategy, num_replicas, policy)
     for reason in (choice.strategy_reason, choice.policy_reason):
         assert reason and "\n" not in reason
@@ -72,7 +72,7 @@ def test_choice_for(name):
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("machine", [CPU, AMX, {"gpus": [(7, 0)]}])
 def test_precision_that_is_asked_for_is_taken(precision, machine):
-    choice = hardware.choose(precision, **machine)
+    choice = runtime.choose(precision, **machine)
     assert (choice.policy, choice.policy_reason) == (precision, "asked for")
 
 
@@ -86,31 +86,31 @@ def test_precision_that_is_asked_for_is_taken(precision, machine):
     ],
 )
 def test_workers_are_counted_with_the_chief(cluster, strategy):
-    assert hardware.choose(tf_config=json.dumps({"cluster": cluster})).strategy == strategy
+    assert runtime.choose(tf_config=json.dumps({"cluster": cluster})).strategy == strategy
 
 
 def test_reasons_name_what_decided():
-    assert "TF_CONFIG names 2 workers" in hardware.choose(tf_config=TWO_WORKERS).strategy_reason
-    assert "IMAGEGEN_CPU_REPLICAS" in hardware.choose(cpu_replicas=2).strategy_reason
-    assert "7.5" in hardware.choose(gpus=[(7, 5)]).policy_reason
-    assert "amx_bf16" in hardware.choose(cpu_flags=["amx_bf16"]).policy_reason
+    assert "TF_CONFIG names 2 workers" in runtime.choose(tf_config=TWO_WORKERS).strategy_reason
+    assert "IMAGEGEN_CPU_REPLICAS" in runtime.choose(cpu_replicas=2).strategy_reason
+    assert "7.5" in runtime.choose(gpus=[(7, 5)]).policy_reason
+    assert "amx_bf16" in runtime.choose(cpu_flags=["amx_bf16"]).policy_reason
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16", "", None])
 def test_other_precisions_are_refused(precision):
     with pytest.raises(ValueError, match="expected one of 'auto', 'float32', 'mixed_bfloat16'"):
-        hardware.choose(precision)
+        runtime.choose(precision)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"cluster": []}', '{"cluster": {"worker": 3}}'])
 def test_broken_tf_config_is_refused(text):
     with pytest.raises(ValueError, match="TF_CONFIG is .* expected JSON"):
-        hardware.choose(tf_config=text)
+        runtime.choose(tf_config=text)
 
 
 def test_fewer_than_one_replica_is_refused():
     with pytest.raises(ValueError, match="IMAGEGEN_CPU_REPLICAS is 0, expected 1 or more"):
-        hardware.choose(cpu_replicas=0)
+        runtime.choose(cpu_replicas=0)
 
 
 @pytest.mark.parametrize(
@@ -125,8 +125,8 @@ def test_fewer_than_one_replica_is_refused():
 )
 def test_cpu_flags(monkeypatch, system, text, expected):
     # The texts have the layout of /proc/cpuinfo and of `sysctl hw.optional`.
-    monkeypatch.setattr(hardware.platform, "system", lambda: system)
-    monkeypatch.setattr(hardware.Path, "read_text", lambda *_, **__: text)
+    monkeypatch.setattr(runtime.platform, "system", lambda: system)
+    monkeypatch.setattr(runtime.Path, "read_text", lambda *_, **__: text)
     done = subprocess.CompletedProcess((), 0, stdout=text)
-    monkeypatch.setattr(hardware.subprocess, "run", lambda *_, **__: done)
-    assert hardware.cpu_flags() == expected
+    monkeypatch.setattr(runtime.subprocess, "run", lambda *_, **__: done)
+    assert runtime.cpu_flags() == expected

@@ -13,9 +13,10 @@ from urllib.parse import unquote, urlsplit
 
 import nbformat
 
-from imagegen_tf import course, runtime
+from course import notebooks
+from imagegen_tf import runtime
 
-ROOT = runtime.REPOSITORY
+ROOT = runtime.repository()
 FOLDER = ROOT / "build" / "site"
 COLAB = "https://colab.research.google.com/github/"
 KAGGLE = "https://kaggle.com/kernels/welcome?src="
@@ -101,7 +102,7 @@ def build(folder=None):
     if sphinx([*options, "-b", "html", "-d", str(doctrees), str(ROOT), str(folder)]):
         raise ValueError("the site was not built: Sphinx says above what is wrong")
     found = address()
-    for path in course.chapters() if found else ():
+    for path in notebooks.chapters() if found else ():
         runtime.write_text(folder / "colab" / path.name, nbformat.writes(hosted(path, found)))
     runtime.write_text(folder / ".nojekyll", "")
     shutil.copyfile(folder / "README.html", folder / "index.html")

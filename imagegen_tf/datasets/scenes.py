@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from imagegen_tf import scene_captions as words
+from imagegen_tf.datasets import captions as words
 
 SHAPES = words.SHAPES
 COLOURS = {

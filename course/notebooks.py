@@ -18,9 +18,11 @@ import nbformat
 import psutil
 from tqdm import tqdm
 
-from imagegen_tf import pages, parameters, runtime
+from course import pages, parameters
+from imagegen_tf import runtime
 
-NOTEBOOKS = runtime.REPOSITORY / "notebooks"
+ROOT = runtime.repository()
+NOTEBOOKS = ROOT / "notebooks"
 TEMPLATE = NOTEBOOKS / "template" / "chapter.ipynb"
 # Everything from outside that changes what a chapter does; tests and stored outputs ignore it.
 SETTINGS = (
@@ -188,7 +190,7 @@ def lab(arguments=()):
     with tempfile.TemporaryDirectory() as settings:
         runtime.write_text(f"{settings}/overrides.json", json.dumps(LAB_SETTINGS))
         options = [
-            f"--ServerApp.root_dir={runtime.REPOSITORY}",
+            f"--ServerApp.root_dir={runtime.repository()}",
             f"--LabApp.app_settings_dir={settings}",
             "--MappingKernelManager.transport_encryption=auto",  # else every kernel warns
         ]
@@ -219,14 +221,14 @@ def test(chapter=None):
         [*python, "ruff", "check", "--quiet", "."],
         [*python, "ruff", "format", "--quiet", "--check", "."],
         [*pytest, "--doctest-modules", f"--numprocesses={_workers()}", "--dist=loadscope",
-         "imagegen_tf", "tests", *beside],
+         "imagegen_tf", "course", "tests", *beside],
         [*pytest, *map(str, alone)],
     ]
     # fmt: on
     with tempfile.TemporaryDirectory() as runs:
         environment = _default_environment() | {"IMAGEGEN_RUNS": runs}
         codes = [
-            subprocess.run(command, cwd=runtime.REPOSITORY, env=environment, check=False).returncode
+            subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
             for command in commands
         ]
     return not any(codes)

@@ -10,13 +10,14 @@ import time
 import nbformat
 import pytest
 
-from imagegen_tf import __main__, course, parameters, runtime
+from course import cli, notebooks, parameters
+from imagegen_tf import runtime
 
 
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch, tmp_path):
     """Start every test without settings from outside, with a runs folder of its own."""
-    for name in course.SETTINGS:
+    for name in notebooks.SETTINGS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("IMAGEGEN_RUNS", str(tmp_path / "runs"))
 
@@ -61,18 +62,18 @@ def folder(tmp_path):
     ],
 )
 def test_chapters_are_found_by_number_or_name(folder, names, expected):
-    assert [path.stem for path in course.chapters(names, folder)] == expected
+    assert [path.stem for path in notebooks.chapters(names, folder)] == expected
 
 
 @pytest.mark.parametrize("name", ["02", "scratch", "noise", ""])
 def test_unknown_chapters_are_refused(folder, name):
     with pytest.raises(ValueError, match=f"no chapter '{name}', expected one of 00_start_here, 01"):
-        course.chapters([name], folder)
+        notebooks.chapters([name], folder)
 
 
 def test_a_folder_without_chapters_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no chapters"):
-        course.chapters(folder=tmp_path)
+        notebooks.chapters(folder=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_prepare_puts_the_values_in_the_place_of_the_old_ones(tmp_path):
     )
     path = write(tmp_path, "00_a", "print(STEPS)", parameters="\n".join(lines))
     settings = {"STEPS": 7, "SIZE": 8, "NAME": "o'ö", "SIZES": (3,)}
-    notebook = course.prepare(path, settings)
+    notebook = notebooks.prepare(path, settings)
     source, after = notebook.cells[1].source, notebook.cells[2].source
     values = {}
     exec(source, values)
@@ -122,13 +123,13 @@ def test_prepare_puts_the_values_in_the_place_of_the_old_ones(tmp_path):
 def test_prepare_refuses_an_unknown_parameter(tmp_path, name):
     path = write(tmp_path, "00_a", parameters="STEPS = [i for i in range(3)]\nSEED = 0")
     with pytest.raises(ValueError, match=f"^00_a has no parameter {name}, expected STEPS, SEED$"):
-        course.prepare(path, {name: 1})
+        notebooks.prepare(path, {name: 1})
 
 
 def test_prepare_refuses_a_parameter_where_no_cell_has_any(tmp_path):
     path = write(tmp_path, "00_a", "STEPS = 1")
     with pytest.raises(ValueError, match="^00_a has no parameters cell, so STEPS cannot be set$"):
-        course.prepare(path, {"STEPS": 1})
+        notebooks.prepare(path, {"STEPS": 1})
 
 
 def test_prepare_drops_stored_outputs(tmp_path):
@@ -136,7 +137,7 @@ def test_prepare_drops_stored_outputs(tmp_path):
     notebook = nbformat.read(path, as_version=4)
     notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text="from an earlier run")]
     nbformat.write(notebook, path)
-    assert course.prepare(path, {}).cells[2].outputs == []
+    assert notebooks.prepare(path, {}).cells[2].outputs == []
 
 
 def test_run_keeps_copy_page_and_index_and_goes_on_after_a_failure(tmp_path, monkeypatch, capfd):
@@ -165,7 +166,7 @@ def test_run_keeps_copy_page_and_index_and_goes_on_after_a_failure(tmp_path, mon
         ),
     ]
 
-    outcomes = course.run(paths[:1] + paths[2:]) + course.run(paths[1:2], {"STEPS": 5})
+    outcomes = notebooks.run(paths[:1] + paths[2:]) + notebooks.run(paths[1:2], {"STEPS": 5})
 
     assert [(outcome.chapter, outcome.status) for outcome in outcomes] == [
         ("00_bad", "failed"),
@@ -182,12 +183,12 @@ def test_run_keeps_copy_page_and_index_and_goes_on_after_a_failure(tmp_path, mon
         str(tmp_path / "n"),
         "",
     ]
-    explanation = course.explain(outcomes)
+    explanation = notebooks.explain(outcomes)
     assert "00_bad failed in cell 2 of 3 (In [1]):" in explanation
     assert "ZeroDivisionError: division by zero" in explanation
     assert "The kernel died" in explanation
     assert "01_good" not in explanation
-    assert course.explain(outcomes[2:]) == ""
+    assert notebooks.explain(outcomes[2:]) == ""
     # The executed copy of a failed chapter shows the error, and nothing from below it.
     assert "never" not in printed(runs / "00_bad" / "00_bad.ipynb")
     page = (runs / "pages" / "00_bad.html").read_text(encoding="utf-8")
@@ -213,7 +214,7 @@ def test_run_refuses_before_anything_runs(tmp_path):
     good = write(tmp_path / "n", "00_a", parameters="STEPS = 1")
     bad = write(tmp_path / "n", "01_b")
     with pytest.raises(ValueError, match="01_b has no parameters cell"):
-        course.run([good, bad], {"STEPS": 2})
+        notebooks.run([good, bad], {"STEPS": 2})
     assert not (tmp_path / "runs").exists()
 
 
@@ -225,9 +226,9 @@ def test_ctrl_c_stops_cleanly(tmp_path):
     )
     script = (  # in a background job the signal is ignored unless it is asked for
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "from pathlib import Path; from imagegen_tf import __main__, course;"
-        f"course.NOTEBOOKS = Path({str(tmp_path / 'n')!r});"
-        "raise SystemExit(__main__.main(['run']))"
+        "from pathlib import Path; from course import cli, notebooks;"
+        f"notebooks.NOTEBOOKS = Path({str(tmp_path / 'n')!r});"
+        "raise SystemExit(cli.main(['run']))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -254,9 +255,9 @@ def test_refresh_stores_the_same_bytes_each_time_and_nothing_of_a_failure(tmp_pa
     bad = write(tmp_path, "01_bad", "1 / 0")
     before = bad.read_bytes()
 
-    outcomes = course.refresh([good, bad])
+    outcomes = notebooks.refresh([good, bad])
     first = good.read_bytes()
-    course.refresh([good])
+    notebooks.refresh([good])
 
     assert [outcome.status for outcome in outcomes] == ["passed", "failed"]
     assert bad.read_bytes() == before
@@ -278,9 +279,9 @@ def test_lab_opens_the_first_chapter_and_passes_arguments_on(monkeypatch):
 
     seen = []
     monkeypatch.setattr(LabApp, "launch_instance", seen.extend)
-    assert __main__.main(["lab", "--no-browser", "--port", "9999"]) == 0
-    assert seen[0] == str(runtime.REPOSITORY / "notebooks" / "00_start_here.ipynb")
-    assert f"--ServerApp.root_dir={runtime.REPOSITORY}" in seen
+    assert cli.main(["lab", "--no-browser", "--port", "9999"]) == 0
+    assert seen[0] == str(runtime.repository() / "notebooks" / "00_start_here.ipynb")
+    assert f"--ServerApp.root_dir={runtime.repository()}" in seen
     assert seen[-3:] == ["--no-browser", "--port", "9999"]
 
 
@@ -293,9 +294,9 @@ def test_test_fails_if_any_of_its_parts_does(monkeypatch, failing):
         return subprocess.CompletedProcess(command, int(failing in command))
 
     monkeypatch.setenv("IMAGEGEN_DATA", "elsewhere")
-    monkeypatch.setattr(course, "_closed_network", lambda: ["closed"])
-    monkeypatch.setattr(course.subprocess, "run", run)
-    assert course.test() is (failing is None)
+    monkeypatch.setattr(notebooks, "_closed_network", lambda: ["closed"])
+    monkeypatch.setattr(notebooks.subprocess, "run", run)
+    assert notebooks.test() is (failing is None)
     assert len(seen) == 4
     for command, environment in seen[2:]:
         assert command[0] == "closed" and {"--nbval-lax", "--nbval-current-env"} < set(command)
@@ -303,26 +304,26 @@ def test_test_fails_if_any_of_its_parts_does(monkeypatch, failing):
         assert environment["IMAGEGEN_RUNS"] != os.environ["IMAGEGEN_RUNS"]
     together, alone = ([part for part in command if ".ipynb" in part] for command, _ in seen[2:])
     assert {"--doctest-modules", "--dist=loadscope", "imagegen_tf", "tests"} < set(seen[2][0])
-    assert alone == [str(course.NOTEBOOKS / "13_scaling_up.ipynb")]
-    every = [str(path) for path in [*course.chapters(), course.TEMPLATE]]
+    assert alone == [str(notebooks.NOTEBOOKS / "13_scaling_up.ipynb")]
+    every = [str(path) for path in [*notebooks.chapters(), notebooks.TEMPLATE]]
     assert sorted(together + alone) == sorted(every)
 
 
 def test_test_of_one_chapter_executes_no_other(monkeypatch, tmp_path):
     seen = []
     path = tmp_path / "00_a.ipynb"
-    monkeypatch.setattr(course, "_closed_network", lambda: [])
+    monkeypatch.setattr(notebooks, "_closed_network", lambda: [])
     monkeypatch.setattr(
-        course.subprocess,
+        notebooks.subprocess,
         "run",
         lambda command, **_: seen.append(command) or subprocess.CompletedProcess(command, 0),
     )
-    assert course.test(path)
+    assert notebooks.test(path)
     assert [part for command in seen for part in command if ".ipynb" in part] == [str(path)]
 
 
 def test_closed_network_leaves_only_loopback():
-    prefix = course._closed_network()
+    prefix = notebooks._closed_network()
     if not prefix:
         return  # `test` says so in a line
     script = (
@@ -337,12 +338,12 @@ def test_closed_network_leaves_only_loopback():
 
 
 def test_closed_network_is_not_promised_where_the_system_cannot(monkeypatch):
-    monkeypatch.setattr(course.shutil, "which", lambda _: None)
-    assert course._closed_network() == []
-    monkeypatch.setattr(course.shutil, "which", lambda _: "unshare")
+    monkeypatch.setattr(notebooks.shutil, "which", lambda _: None)
+    assert notebooks._closed_network() == []
+    monkeypatch.setattr(notebooks.shutil, "which", lambda _: "unshare")
     refused = subprocess.CompletedProcess((), 1)
-    monkeypatch.setattr(course.subprocess, "run", lambda *_, **__: refused)
-    assert course._closed_network() == []
+    monkeypatch.setattr(notebooks.subprocess, "run", lambda *_, **__: refused)
+    assert notebooks._closed_network() == []
 
 
 @pytest.mark.parametrize(
@@ -357,8 +358,8 @@ def test_closed_network_is_not_promised_where_the_system_cannot(monkeypatch):
 )
 def test_wrong_arguments_end_in_one_sentence(words, sentence, folder, monkeypatch, capsys):
     write(folder, "00_start_here", parameters="SEED = 0")
-    monkeypatch.setattr(course, "NOTEBOOKS", folder)
-    assert __main__.main(words) == 2
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", folder)
+    assert cli.main(words) == 2
     captured = capsys.readouterr()
     assert sentence in captured.err
     assert (captured.out, captured.err.count("\n")) == ("", 1)
@@ -367,18 +368,21 @@ def test_wrong_arguments_end_in_one_sentence(words, sentence, folder, monkeypatc
 @pytest.mark.parametrize("words", [["run", "--wrong"], ["walk"], [], ["run", "--profile", "fast"]])
 def test_the_parser_refuses_what_it_does_not_know(words, capsys):
     with pytest.raises(SystemExit) as exit:
-        __main__.main(words)
+        cli.main(words)
     assert exit.value.code == 2
     assert "error:" in capsys.readouterr().err
 
 
 def test_run_reports_failures_in_its_exit_status(monkeypatch, folder, capsys):
-    outcomes = [course.Outcome("00_a", 1.0), course.Outcome("01_b", 1.0, "cell 2 of 3", "Oh: no")]
-    monkeypatch.setattr(course, "NOTEBOOKS", folder)
-    monkeypatch.setattr(course, "run", lambda paths, settings: outcomes)
+    outcomes = [
+        notebooks.Outcome("00_a", 1.0),
+        notebooks.Outcome("01_b", 1.0, "cell 2 of 3", "Oh: no"),
+    ]
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", folder)
+    monkeypatch.setattr(notebooks, "run", lambda paths, settings: outcomes)
     monkeypatch.setenv("IMAGEGEN_PROFILE", "quick")
-    assert __main__.main(["run", "--profile", "full", "--set", "A=1", "B=x"]) == 1
+    assert cli.main(["run", "--profile", "full", "--set", "A=1", "B=x"]) == 1
     assert os.environ["IMAGEGEN_PROFILE"] == "full"
     assert capsys.readouterr().err == "\n01_b failed in cell 2 of 3:\n    Oh: no\n"
-    monkeypatch.setattr(course, "run", lambda paths, settings: outcomes[:1])
-    assert __main__.main(["run"]) == 0
+    monkeypatch.setattr(notebooks, "run", lambda paths, settings: outcomes[:1])
+    assert cli.main(["run"]) == 0

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import nbformat
 
-from imagegen_tf import hardware, machine, metrics, parameters, runtime
+from course import doctor, parameters
+from imagegen_tf import metrics, runtime
 
-FOLDER = runtime.REPOSITORY / "data" / "results"
-PAGE = runtime.REPOSITORY / "RESULTS.md"
+FOLDER = runtime.repository() / "data" / "results"
+PAGE = runtime.repository() / "RESULTS.md"
 HEAD = """# Results
 
 Written by `python -m imagegen_tf results` from the files under `data/results`; nothing here is
@@ -132,15 +133,15 @@ def keep_ratios(content):
 
 def machine_name():
     """Name this machine in a few words: processor, cores, its best feature, GPUs."""
-    lines = {name: value for name, value, _ in machine.report()}
+    lines = {name: value for name, value, _ in doctor.report()}
     gpus = [value for name, value in lines.items() if name[:4] == "GPU " and name[4:].isdigit()]
     return ", ".join([lines["processor"], f"{lines['cores']} cores", best_feature(), *gpus])
 
 
 def best_feature():
     """Name the widest of the processor's features that TensorFlow makes use of."""
-    flags = hardware.cpu_flags()
-    found = [feature for feature in machine.FEATURES if feature in flags]
+    flags = runtime.cpu_flags()
+    found = [feature for feature in doctor.FEATURES if feature in flags]
     return found[-1] if found else "features not known"
 
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from imagegen_tf import runtime
 
-FOLDER = runtime.REPOSITORY / "notebooks" / "labs"
+FOLDER = runtime.repository() / "notebooks" / "labs"
 STUB = "# your code here"  # stands where the solution stood; a comment, so that cells still run
 CELL_SECONDS = 120  # a cell that takes longer is stopped, and its task gets no points
 

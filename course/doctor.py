@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from imagegen_tf import hardware, runtime
+from imagegen_tf import runtime
 
 PACKAGES = (
     "imagegen-tf",
@@ -44,9 +44,9 @@ def report():
         lines += [(f"GPU {index}", description, "") for index, (description, _) in enumerate(gpus)]
     else:
         lines.append(("GPU", "none that TensorFlow can use", _gpu_advice()))
-    choice = hardware.choose(
+    choice = runtime.choose(
         gpus=[capability for _, capability in gpus],
-        cpu_flags=hardware.cpu_flags(),
+        cpu_flags=runtime.cpu_flags(),
         tf_config=os.environ.get("TF_CONFIG"),
         cpu_replicas=runtime.cpu_replicas(),
     )
@@ -103,7 +103,7 @@ def _processor():
         command = ["sysctl", "-n", "machdep.cpu.brand_string"]
         name = subprocess.run(command, capture_output=True, text=True).stdout.strip() or name
     cores = _cores()
-    flags = hardware.cpu_flags()
+    flags = runtime.cpu_flags()
     features = ", ".join(f"{name} {'yes' if name in flags else 'no'}" for name in FEATURES)
     slow = platform.machine() in ("x86_64", "AMD64") and flags and "avx2" not in flags
     return [
@@ -132,7 +132,7 @@ def _cores():
 def _room():
     """Lines for free memory and free disk."""
     memory = psutil.virtual_memory()
-    disk = psutil.disk_usage(str(runtime.REPOSITORY))
+    disk = psutil.disk_usage(str(runtime.repository()))
     return [
         (
             "memory",

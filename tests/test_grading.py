@@ -18,9 +18,10 @@ import lab_answers
 import nbformat
 import pytest
 
-from imagegen_tf import __main__, course, labs, runtime
+from course import cli, grading, notebooks
+from imagegen_tf import runtime
 
-NAMES = labs.names()
+NAMES = grading.names()
 KINDS = {  # of a cell's nbgrader metadata: (grade, solution, locked)
     "given": (False, False, True),
     "answer": (False, True, False),
@@ -35,7 +36,7 @@ def one_process(float32, monkeypatch):
     monkeypatch.setattr(runtime, "setup", lambda seed, precision: None)
 
 
-def read(name, folder=labs.FOLDER):
+def read(name, folder=grading.FOLDER):
     """Read a lab."""
     return nbformat.read(folder / f"{name}.ipynb", as_version=4)
 
@@ -95,14 +96,14 @@ def mark(name, written):
 def released(tmp_path_factory):
     """The folder with the students' version of all labs, as nbgrader makes it."""
     folder = tmp_path_factory.mktemp("student")
-    paths = labs.student(folder)
+    paths = grading.student(folder)
     assert [path.stem for path in paths] == NAMES
     assert all(path.is_file() for path in paths)
     return folder
 
 
 def test_every_chapter_that_teaches_has_its_lab():
-    chapters = [path.stem for path in course.chapters()]
+    chapters = [path.stem for path in notebooks.chapters()]
     assert [name for name in chapters if "01" <= name[:2] <= "11"] == NAMES
     assert list(lab_answers.WRONG) == NAMES
 
@@ -112,7 +113,7 @@ def test_the_form_of_a_lab(name):
     notebook = read(name)
     nbformat.validate(notebook)
     assert notebook.metadata == {
-        "kernelspec": course.KERNEL,
+        "kernelspec": notebooks.KERNEL,
         "language_info": {"name": "python"},
     }
     ids = [grade_id(cell) for cell in notebook.cells]
@@ -163,7 +164,7 @@ def test_the_students_version_gives_nothing_away(name, released):
         parts = re.findall(r"### BEGIN (?:SOLUTION|HIDDEN TESTS)\n(.*?)### END", old.source, re.S)
         assert not any(part.strip() in new.source for part in parts)
         if kind(old) == "answer":
-            assert labs.STUB in new.source
+            assert grading.STUB in new.source
             ast.parse(new.source)
         if kind(old) == "given":
             assert new.source == old.source
@@ -221,7 +222,7 @@ def handed_in(released, tmp_path_factory):
 @pytest.mark.filterwarnings("ignore:Object of type")  # nbgrader's own way with its data base
 def test_three_submissions_go_through_nbgrader(handed_in, monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("IMAGEGEN_RUNS", str(tmp_path))
-    assert __main__.main(["grade", str(handed_in)]) == 1  # three could not be graded
+    assert cli.main(["grade", str(handed_in)]) == 1  # three could not be graded
     shown = capsys.readouterr()
     assert [line.split() for line in shown.out.splitlines()[:4]] == [
         ["student", "01", "sum"],
@@ -245,14 +246,14 @@ def test_three_submissions_go_through_nbgrader(handed_in, monkeypatch, tmp_path,
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no LC_ALL")
 def test_what_nbgrader_calls_can_read_paths_with_any_letters_even_with_a_locale_of_c():
     code = (
-        "import os, subprocess, sys; from imagegen_tf import labs\n"
-        "with labs._surroundings():\n"
+        "import os, subprocess, sys; from course import grading\n"
+        "with grading._surroundings():\n"
         "    subprocess.run([sys.executable, '-c', 'import locale; print(locale.getencoding())'])\n"
         "print(os.environ['LC_ALL'])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=runtime.REPOSITORY,
+        cwd=runtime.repository(),
         env=os.environ | {"LC_ALL": "C"},
         capture_output=True,
         text=True,
@@ -263,23 +264,23 @@ def test_what_nbgrader_calls_can_read_paths_with_any_letters_even_with_a_locale_
 
 def test_the_command_writes_the_students_version(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("IMAGEGEN_RUNS", str(tmp_path))
-    monkeypatch.setattr(labs, "names", lambda: NAMES[:1])
-    assert __main__.main(["student"]) == 0
+    monkeypatch.setattr(grading, "names", lambda: NAMES[:1])
+    assert cli.main(["student"]) == 0
     (path,) = (tmp_path / "student").iterdir()
     assert capsys.readouterr().out == f"{path}\n"
     assert path.name == f"{NAMES[0]}.ipynb"
 
 
 def test_a_folder_without_labs_is_refused(tmp_path, capsys):
-    assert __main__.main(["grade", str(tmp_path / "none")]) == 2
+    assert cli.main(["grade", str(tmp_path / "none")]) == 2
     assert "there is no folder" in capsys.readouterr().err
-    assert __main__.main(["grade", str(tmp_path)]) == 2
+    assert cli.main(["grade", str(tmp_path)]) == 2
     assert f"STUDENT/{NAMES[0]}.ipynb" in capsys.readouterr().err
 
 
 def test_without_nbgrader_one_sentence_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "nbgrader.apps", None)
-    assert __main__.main(["student"]) == 2
+    assert cli.main(["student"]) == 2
     shown = capsys.readouterr().err
     assert shown.count("\n") == 1 and "pip install -e '.[teach]'" in shown
 
@@ -287,7 +288,7 @@ def test_without_nbgrader_one_sentence_says_what_to_install(monkeypatch, capsys)
 def test_make_grade_asks_where_the_submissions_are():
     result = subprocess.run(
         ["make", "--no-print-directory", "grade", "--assume-old=install"],
-        cwd=runtime.REPOSITORY,
+        cwd=runtime.repository(),
         capture_output=True,
         text=True,
         check=False,

@@ -1,0 +1,1 @@
+"""What runs, tests, publishes and grades the notebooks; no notebook imports it."""
