@@ -43,7 +43,8 @@ def features(dataset):
         arXiv:1803.07728
     Taught in: notebooks/04_dcgan.ipynb
     """
-    extract = weights.apart(_extractor, network(dataset))
+    with weights.isolated():
+        extract = _extractor(network(dataset))
     shape = dataset.images.shape[1:]
     at_once = max(1, min(1_000, 2**21 // int(np.prod(shape))))
 
@@ -102,7 +103,8 @@ def train(dataset, *, steps=STEPS):
         ValueError: as features.
     """
     _check(dataset)
-    return weights.apart(_train, dataset, steps)
+    with weights.isolated():
+        return _train(dataset, steps)
 
 
 def _check(dataset):

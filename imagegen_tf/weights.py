@@ -1,9 +1,8 @@
 """Networks on disk: how chapters save theirs, and the small trained ones that the course ships."""
 
-import ctypes
 import hashlib
 import random
-import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ def save(network, path):
         TypeError: another kind of network, or one with a Lambda layer, which could not be loaded.
         ValueError: another ending than .keras.
         OSError: as in runtime.atomic_write.
+        RuntimeError: inside a strategy's scope.
     Taught in: notebooks/04_dcgan.ipynb
     """
     path = Path(path)
@@ -33,15 +33,11 @@ def save(network, path):
     if type(network).__name__ not in ("Functional", "Sequential"):
         kind = type(network).__name__
         raise TypeError(f"expected a Sequential or functional network, got {kind}")
-    config, values = _in_float32(network.get_config()), network.get_weights()
-
-    def write(file):
-        copy = type(network).from_config(config)
-        copy.set_weights([_in_float32(value) for value in values])
-        copy.save(file)
-
-    with runtime.atomic_write(path) as temporary:
-        apart(write, temporary)
+    with isolated():
+        copy = type(network).from_config(_in_float32(network.get_config()))
+        copy.set_weights([_in_float32(value) for value in network.get_weights()])
+        with runtime.atomic_write(path) as temporary:
+            copy.save(temporary)
 
 
 def _in_float32(part):
@@ -49,7 +45,7 @@ def _in_float32(part):
     if isinstance(part, np.ndarray):
         return part.astype(np.float32) if part.dtype.name in _HALF else part
     if isinstance(part, list | tuple):
-        return type(part)(_in_float32(one) for one in part)
+        return type(part)(_in_float32(entry) for entry in part)
     if not isinstance(part, dict):
         return part
     if part.get("class_name") == "Lambda":
@@ -62,41 +58,27 @@ def _in_float32(part):
     }
 
 
-def apart(function, *arguments):
-    """Call a function away from the chapter's settings, and leave its random numbers as they were.
+@contextmanager
+def isolated():
+    """Build networks in float32, and leave the chapter's precision and random numbers as they were.
 
-    Strategy scope, dtype policy and Keras' seed generator are kept for each thread: in a thread of
-    its own a network is plain, local and float32. Keras draws missing seeds from Python's random.
+    Keras draws the seeds that layers lack from Python's `random`.
 
-    Args:
-        function: what to call, with the arguments that follow.
-    Returns:
-        What the function returns; what it raises is raised here.
+    Raises:
+        RuntimeError: inside a strategy's scope, where the network would live on all replicas.
     """
-    result, errors, state, over = [], [], random.getstate(), threading.Event()
-
-    def call():
-        try:
-            result.append(function(*arguments))
-        except BaseException as error:
-            errors.append(error)
-        finally:
-            over.set()
-
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
+    with runtime.quiet():
+        import keras
+        import tensorflow as tf
+    if tf.distribute.has_strategy():
+        raise RuntimeError("load, save and judge networks outside of `with strategy.scope():`")
+    policy, state = keras.config.dtype_policy(), random.getstate()
+    keras.config.set_dtype_policy("float32")
     try:
-        over.wait()  # join, once interrupted, takes a running thread for ended (before Python 3.13)
-    except BaseException:  # the stop button reaches this thread only: pass it on, and wait
-        stop = ctypes.py_object(KeyboardInterrupt)
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), stop)
-        over.wait()
-        raise
+        yield
     finally:
+        keras.config.set_dtype_policy(policy)
         random.setstate(state)
-    if errors:
-        raise errors[0]
-    return result[0]
 
 
 def path(name):
@@ -115,8 +97,8 @@ def path(name):
     """
     sums, file = _sums(), FOLDER / f"{name}.keras"
     if f"{name}.keras" not in sums or not file.is_file():
-        there = [one for one in sorted(sums) if (FOLDER / one).is_file()]
-        known = ", ".join(one.removesuffix(".keras") for one in there)
+        there = [known for known in sorted(sums) if (FOLDER / known).is_file()]
+        known = ", ".join(known.removesuffix(".keras") for known in there)
         raise FileNotFoundError(f"{file}: no such shipped network; there are: {known or 'none'}")
     found = hashlib.sha256(file.read_bytes()).hexdigest()
     if found != sums[f"{name}.keras"]:
@@ -149,7 +131,8 @@ def read(file):
     """
     with runtime.quiet():
         import keras
-    return apart(keras.saving.load_model, file)
+    with isolated():
+        return keras.saving.load_model(file)
 
 
 def keep(name, network):
@@ -164,7 +147,7 @@ def keep(name, network):
     file = FOLDER / f"{name}.keras"
     save(network, file)
     sums = _sums() | {f"{name}.keras": hashlib.sha256(file.read_bytes()).hexdigest()}
-    lines = [f"{value}  {one}\n" for one, value in sorted(sums.items())]
+    lines = [f"{value}  {file_name}\n" for file_name, value in sorted(sums.items())]
     runtime.write_text(FOLDER / "SHA256SUMS", "".join(lines))
 
 

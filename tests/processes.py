@@ -15,15 +15,18 @@ SCRIPT = Path(__file__).parent / "training_jobs.py"
 SECONDS = 300  # that a process may take on a busy machine
 
 
+def environment():
+    """The environment of a job: none of our settings, and all that it imports."""
+    ours = {name: v for name, v in os.environ.items() if not name.startswith("IMAGEGEN_")}
+    folders = [str(runtime.repository()), str(SCRIPT.parent)]
+    return ours | {"PYTHONPATH": os.pathsep.join(folders), "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
 def start(job, output, *arguments, **settings):
     """Start a process that does one of the jobs."""
-    environment = {name: v for name, v in os.environ.items() if not name.startswith("IMAGEGEN_")}
-    environment |= {"PYTHONPATH": os.pathsep.join([str(runtime.repository()), str(SCRIPT.parent)])}
-    environment |= settings
     command = [sys.executable, str(SCRIPT), job, str(output), *map(str, arguments)]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, env=environment() | settings, **pipes)
 
 
 def finish(process):
@@ -33,7 +36,7 @@ def finish(process):
     return printed
 
 
-def workers(job, folder, *arguments):
+def workers(job, folder, *arguments, **settings):
     """Start two processes that train together."""
     ports = []
     for _ in range(2):
@@ -43,7 +46,7 @@ def workers(job, folder, *arguments):
     cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
     configs = [{"cluster": cluster, "task": {"type": "worker", "index": i}} for i in range(2)]
     return [
-        start(job, folder / f"worker{i}", *arguments, TF_CONFIG=json.dumps(config))
+        start(job, folder / f"worker{i}", *arguments, **settings, TF_CONFIG=json.dumps(config))
         for i, config in enumerate(configs)
     ]
 

@@ -14,7 +14,7 @@ LEVELS = [
     ("datasets.files",),
     # TensorFlow below this line
     ("runtime",),
-    ("layers", "text", "weights", "progress"),
+    ("layers", "text", "weights", "progress", "distributed"),
     ("checkpoint", "classifiers", "datasets"),
     ("metrics", "training"),
 ]
