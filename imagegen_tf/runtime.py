@@ -25,23 +25,18 @@ def repository():
 
     It is the checkout that this package lies in. Where the package was installed elsewhere, it is
     the first folder that fits, from the current one upwards, and the current one if none does.
-
-    Returns:
-        Absolute pathlib.Path.
     """
-    places = (Path(__file__).resolve().parent.parent, Path.cwd(), *Path.cwd().parents)
-    fitting = (one for one in places if (one / "notebooks").is_dir() and (one / "data").is_dir())
-    return next(fitting, Path.cwd())
+    for folder in (Path(__file__).resolve().parent.parent, Path.cwd(), *Path.cwd().parents):
+        if (folder / "notebooks").is_dir() and (folder / "data").is_dir():
+            return folder
+    return Path.cwd()
 
 
 def profile():
-    """Return the profile that was asked for: "quick" (unless said) or "full".
+    """Return the profile that IMAGEGEN_PROFILE asks for: "quick" (unless said) or "full".
 
     Quick runs every chapter in minutes on two CPU cores; full is for a GPU or a night.
-    Read from the setting IMAGEGEN_PROFILE.
 
-    Returns:
-        "quick" or "full".
     Raises:
         ValueError: IMAGEGEN_PROFILE is neither.
     Taught in: notebooks/00_start_here.ipynb
@@ -55,11 +50,6 @@ def profile():
 def pick(*, quick, full):
     """Return the value that belongs to the profile, so that both stand in plain sight.
 
-    Args:
-        quick: value for the quick profile.
-        full: value for the full profile.
-    Returns:
-        One of the two.
     Raises:
         ValueError: IMAGEGEN_PROFILE is neither "quick" nor "full".
     Example:
@@ -72,14 +62,10 @@ def pick(*, quick, full):
 
 
 def runs_folder():
-    """Return the folder that outputs go to: IMAGEGEN_RUNS, or `runs` in the repository.
+    """Return the folder that outputs go to: IMAGEGEN_RUNS, or `runs`, from the repository's root.
 
-    A relative path counts from the repository's root, wherever the notebook runs. The folder need
-    not exist yet. Of several machines that train together only the chief's outputs are kept; the
-    others write to a temporary folder that goes with their process.
-
-    Returns:
-        Absolute pathlib.Path.
+    It need not exist yet. Of several machines that train together only the chief's outputs are
+    kept; the others write to a temporary folder that goes with their process.
     """
     if worker()[0] > 0:
         return Path(_thrown_away().name)
@@ -93,13 +79,7 @@ def _thrown_away():
 
 
 def data_folder():
-    """Return the folder that is searched first for data sets: IMAGEGEN_DATA, if it is set.
-
-    A relative path counts from the repository's root, wherever the notebook runs.
-
-    Returns:
-        Absolute pathlib.Path, or None.
-    """
+    """Return the folder that is searched first for data sets: IMAGEGEN_DATA, or None."""
     folder = os.environ.get("IMAGEGEN_DATA")
     return repository() / Path(folder).expanduser() if folder else None
 
@@ -111,12 +91,9 @@ def quiet():
     For importing TensorFlow, whose C++ part writes to file descriptor 2 before any setting of its
     own is heard. What Python writes there is held back too.
 
-    Example:
-        >>> with quiet():
-        ...     print("not shown", file=sys.stderr)
     """
     sys.stderr.flush()
-    kept = os.dup(2)
+    stream = os.dup(2)
     with tempfile.TemporaryFile() as log:
         try:
             os.dup2(log.fileno(), 2)
@@ -124,21 +101,19 @@ def quiet():
         except BaseException:
             sys.stderr.flush()
             log.seek(0)
-            os.write(kept, log.read())
+            os.write(stream, log.read())
             raise
         finally:
             sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(stream, 2)
+            os.close(stream)
 
 
 def cpu_flags():
-    """Return the names of the instruction sets that the processor has, spelled as Linux does.
-
-    Read from /proc/cpuinfo on Linux and from sysctl on macOS; elsewhere nothing is known.
+    """Return the processor's instruction sets, such as "avx2" or "amx_bf16", as Linux spells them.
 
     Returns:
-        frozenset of lower-case names such as "avx2" or "amx_bf16"; empty where not known.
+        frozenset of lower-case names; empty where they are not known (Windows).
     """
     if platform.system() == "Linux":
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
@@ -158,12 +133,9 @@ def cpu_flags():
 
 @dataclass(frozen=True)
 class Choice:
-    """What `choose` chose, and why.
+    """What `choose` chose, and why, in a line each.
 
-    strategy: "default", "MirroredStrategy" or "MultiWorkerMirroredStrategy".
-    policy: "float32", "mixed_bfloat16" or "mixed_float16".
-    num_replicas: how many replicas train together; None where only the cluster knows.
-    strategy_reason, policy_reason: one line each.
+    num_replicas is None where only the cluster knows.
     """
 
     strategy: str
@@ -176,9 +148,8 @@ class Choice:
 def choose(precision="auto", *, gpus=(), cpu_flags=(), tf_config=None, cpu_replicas=1):
     """Choose the distribution strategy and the precision for a machine.
 
-    A pure function of what the machine has, so that every kind of machine can be tested on any.
-    Several GPUs come before logical CPU devices; logical CPU devices, because somebody asked for
-    them by name, come before a single GPU. The weakest GPU decides on the precision.
+    Several GPUs come before logical CPU devices; these, because somebody asked for them by name,
+    before a single GPU. The weakest GPU decides on the precision.
 
     Args:
         precision: "auto", "float32", "mixed_bfloat16" or "mixed_float16".
@@ -189,19 +160,14 @@ def choose(precision="auto", *, gpus=(), cpu_flags=(), tf_config=None, cpu_repli
     Returns:
         Choice.
     Raises:
-        ValueError: an unknown precision, TF_CONFIG that is not JSON, fewer than one replica.
+        ValueError: an unknown precision, TF_CONFIG that is not JSON.
     Example:
         >>> choose(gpus=[(8, 6)]).policy
         'mixed_bfloat16'
-
-    References:
-        TensorFlow guides "Distributed training" and "Mixed precision".
     """
     if precision not in ("auto", *PRECISIONS):
         expected = ", ".join(repr(name) for name in ("auto", *PRECISIONS))
         raise ValueError(f"precision is {precision!r}, expected one of {expected}")
-    if cpu_replicas < 1:
-        raise ValueError(f"IMAGEGEN_CPU_REPLICAS is {cpu_replicas}, expected 1 or more")
     workers = count_workers(tf_config)
     on_cpu = not gpus or (workers < 2 and len(gpus) == 1 and cpu_replicas > 1)
     if workers > 1:
@@ -224,12 +190,8 @@ def choose(precision="auto", *, gpus=(), cpu_flags=(), tf_config=None, cpu_repli
 
 
 def count_workers(tf_config):
-    """Count the workers, the chief among them, that TF_CONFIG names.
+    """Count the workers, the chief among them, that the text of TF_CONFIG names; 1 without it.
 
-    Args:
-        tf_config: text of the setting, or None.
-    Returns:
-        int, 1 without a cluster.
     Raises:
         ValueError: not JSON, or not of that form.
     """
@@ -272,17 +234,16 @@ def worker():
     count = count_workers(tf_config)
     if count < 2:
         return 0, 1
-    task = json.loads(tf_config).get("task", {})
-    chiefs = len(json.loads(tf_config)["cluster"].get("chief", []))
+    config = json.loads(tf_config)
+    task = config.get("task", {})
+    # The chief, where there is one, comes before the workers.
+    first = {"chief": 0, "worker": len(config["cluster"].get("chief", []))}.get(task.get("type"))
     index = task.get("index")
-    is_number = isinstance(index, int)
-    if is_number and task.get("type") == "worker":
-        index += chiefs
-    if task.get("type") not in ("chief", "worker") or not is_number or not 0 <= index < count:
+    if first is None or not isinstance(index, int) or not 0 <= first + index < count:
         raise ValueError(
             f"TF_CONFIG: expected a 'task' with 'type' and 'index' of this worker, got {task}"
         )
-    return index, count
+    return first + index, count
 
 
 @dataclass(frozen=True)
@@ -304,10 +265,6 @@ class Runtime:
     num_replicas: int
     is_chief: bool
 
-    def pick(self, *, quick, full):
-        """Return the value that belongs to the profile."""
-        return {"quick": quick, "full": full}[self.profile]
-
 
 _settled = {}
 
@@ -315,9 +272,7 @@ _settled = {}
 def setup(seed=0, precision="auto", profile=None):
     """Prepare TensorFlow for this machine: devices, strategy, precision, seeds. Call it first.
 
-    TF_CONFIG with several workers gives MultiWorkerMirroredStrategy; several GPUs, or
-    IMAGEGEN_CPU_REPLICAS above 1, MirroredStrategy; anything else the default strategy. On a GPU
-    memory grows with need, so that a second notebook still gets some.
+    `choose` says which. On a GPU memory grows with need, so that a second notebook gets some, too.
 
     Args:
         seed: whole number; the global seeds of Python, NumPy and Keras start from it.
@@ -326,8 +281,8 @@ def setup(seed=0, precision="auto", profile=None):
     Returns:
         Runtime. Calling again with the same arguments gives the same one.
     Raises:
-        RuntimeError: called before with other arguments, or TensorFlow was already at work, so
-            that devices cannot be changed; Keras runs on another backend.
+        RuntimeError: called before with other arguments, TensorFlow was already at work, or Keras
+            runs on another backend.
         ValueError: unknown precision or profile, or a setting that is not understood.
     Taught in: notebooks/04_dcgan.ipynb
     """
@@ -370,8 +325,6 @@ _OTHER_BACKEND = (
 def cpu_replicas():
     """Return the setting IMAGEGEN_CPU_REPLICAS: how many logical CPU devices train together.
 
-    Returns:
-        int, 1 unless set.
     Raises:
         ValueError: it is not a whole number of at least 1.
     """
@@ -445,13 +398,6 @@ def atomic_write(path):
 
 
 def write_text(path, text):
-    """Write a text file, or leave what was there: never half of it is seen.
-
-    Args:
-        path: where to; missing folders are made.
-        text: str, written as UTF-8.
-    Raises:
-        OSError: as in atomic_write.
-    """
+    """Write a text file as UTF-8, or leave what was there; path and errors as in atomic_write."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
