@@ -138,7 +138,7 @@ def mix(a, b, weight):
     if a.shape != b.shape:
         raise ValueError(f"a has shape {a.shape} but b has {b.shape}")
     weight = np.full(a.shape[:2], weight, a.dtype) if np.ndim(weight) == 0 else weight
-    weight = images.plane(weight, a.shape, "weight", a.dtype)[:, :, None]
+    weight = images.check_mask(weight, a.shape, "weight", a.dtype)[:, :, None]
     mixed = images.premultiply(a) * (1 - weight) + images.premultiply(b) * weight
     return images.unpremultiply(mixed).astype(a.dtype, copy=False)
 
@@ -320,7 +320,7 @@ def feather(mask, radius):
     Taught in: notebooks/03_compositing.ipynb
     """
     mask = np.asarray(mask)
-    inside = images.plane(mask, mask.shape) > 0.5
+    inside = images.check_mask(mask, mask.shape) > 0.5
     if not 0 <= radius < np.inf:
         raise ValueError(f"radius: expected a number of at least 0, got {radius}")
     if radius == 0 or inside.all() or not inside.any():
@@ -372,7 +372,7 @@ def pyramid_blend(source, backdrop, mask, levels=None):
     images.check(backdrop, "backdrop")
     if source.shape != backdrop.shape:
         raise ValueError(f"source has shape {source.shape} but backdrop has {backdrop.shape}")
-    weight = images.plane(mask, source.shape, dtype=source.dtype)[:, :, None]
+    weight = images.check_mask(mask, source.shape, dtype=source.dtype)[:, :, None]
     most = max(1, int(np.log2(min(source.shape[:2]))) - 1)
     levels = most if levels is None else levels
     if levels != int(levels) or levels < 1:
@@ -418,7 +418,7 @@ def poisson_blend(source, backdrop, mask):
     images.check(backdrop, "backdrop", channels=(1, 3))
     if source.shape != backdrop.shape:
         raise ValueError(f"source has shape {source.shape} but backdrop has {backdrop.shape}")
-    soft = images.plane(mask, source.shape)
+    soft = images.check_mask(mask, source.shape)
     if not np.isin(soft, (0, 1)).all():
         raise ValueError("mask: expected only 0 and 1")
     inside = soft == 1

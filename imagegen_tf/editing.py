@@ -120,7 +120,7 @@ def rotate(image, degrees, expand=False, *, method="bicubic"):
         turned = np.rot90(image, int(turns % 4))
         return turned.copy() if expand else _centred(turned, image.shape)
     turned = transform.rotate(
-        images.premultiply(image),
+        np.require(images.premultiply(image), requirements="W"),  # skimage writes nothing, but asks
         degrees,
         resize=expand,
         order=ROTATE_ORDERS[method],
@@ -162,7 +162,7 @@ def erase(image, mask, *, value=0.0):
     images.check(image)
     if not 0 <= value <= 1:
         raise ValueError(f"value: expected a number in [0, 1], got {value}")
-    mask = images.plane(mask, image.shape, dtype=image.dtype)[:, :, None]
+    mask = images.check_mask(mask, image.shape, dtype=image.dtype)[:, :, None]
     if image.shape[2] == 4:
         return np.concatenate([image[:, :, :3], image[:, :, 3:] * (1 - mask)], axis=2)
     return image * (1 - mask) + image.dtype.type(value) * mask
@@ -194,7 +194,7 @@ def fill(image, mask, method="pull-push"):
     images.check(image)
     if method not in FILL_METHODS:
         raise ValueError(f"method: expected one of {', '.join(FILL_METHODS)}, got {method!r}")
-    hole = images.plane(mask, image.shape)
+    hole = images.check_mask(mask, image.shape)
     if not np.isin(hole, (0, 1)).all():
         raise ValueError("mask: expected only 0 and 1 (a soft mask is for erase and mix)")
     hole = hole == 1

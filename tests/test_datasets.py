@@ -1,15 +1,17 @@
 """datasets: the photos inside scikit-image, their halves, one's own photos, the stereo pair."""
 
 import gzip
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import skimage.data
+from PIL import Image
 
 from imagegen_tf import datasets, images
-from imagegen_tf.datasets import scenes
+from imagegen_tf.datasets import captions, files, scenes
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
@@ -87,6 +89,9 @@ def test_unknown_names_are_refused_with_the_known_ones(call, words):
         call()
     with pytest.raises(TypeError, match="uint8"):
         datasets.Dataset("a", "train", np.zeros((2, 1, 1, 1)))
+    with pytest.raises(ValueError, match="labels: got 0 to 2 for 2 class names"):
+        pictures = np.zeros((2, 1, 1, 1), np.uint8)
+        datasets.Dataset("a", "train", pictures, np.array([0, 2]), class_names=("a", "b"))
 
 
 @pytest.mark.parametrize(("name", "classes"), [("digits", 10), ("letters", 26)])
@@ -131,6 +136,9 @@ def test_idx_files_that_are_damaged_or_missing_are_named(tmp_path, monkeypatch):
     loaded = datasets.load("mnist")
     assert np.array_equal(loaded.images[..., 0], pictures) and loaded.labels.tolist() == [3, 7]
     whole = path.read_bytes()
+    write_idx(folder / "t10k-images-idx3-ubyte.gz", pictures[:0])
+    with pytest.raises(ValueError, match="holds no picture"):
+        datasets.load("mnist", "test")
     for damage in (whole[: len(whole) // 2], b"no gzip at all", gzip.compress(b"too short")):
         path.write_bytes(damage)
         with pytest.raises(ValueError, match=r"train-images.* is damaged"):
@@ -203,7 +211,67 @@ def test_a_picture_that_cannot_be_read_is_named_and_skipped(tmp_path, capsys):
     (tmp_path / "only" / "notes.txt").write_text("not looked at")
     loaded = [len(datasets.load(name, split).images) for split in ("train", "test")]
     assert sum(loaded) == 4 and datasets.load(name).labels is None
-    assert "broken.png" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "broken.png" in said and "no pictures, such as notes.txt" in said
+
+
+def test_every_kind_of_picture_is_read_whatever_its_ending(tmp_path, capsys):
+    endings = ".jfif .jpe .ppm .pgm .tga .jp2 .ico .avif .TIF .webp".split()
+    for ending in ["", *endings]:
+        picture = Image.new("L" if ending == ".pgm" else "RGB", (16, 16), "white")
+        kind = {".TIF": "TIFF", "": "PNG"}.get(ending)
+        picture.save(tmp_path / f"a{ending}", kind or Image.registered_extensions()[ending])
+    (tmp_path / "README").write_text("no picture")
+    loaded = [datasets.load(f"folder:{tmp_path}", split).images for split in ("train", "test")]
+    assert sum(map(len, loaded)) == 11
+    assert all((picture >= 250).all() for pictures in loaded for picture in pictures)
+    assert "1 files that are no pictures, such as README" in capsys.readouterr().out
+
+
+def test_links_are_followed_and_may_lead_back(tmp_path):
+    picture_folder(tmp_path / "real", classes=("cats",))
+    (tmp_path / "pets").mkdir()
+    picture_folder(tmp_path / "pets", classes=("dogs",))
+    (tmp_path / "pets" / "cats").symlink_to(tmp_path / "real" / "cats")
+    (tmp_path / "pets" / "dogs" / "back").symlink_to(tmp_path / "pets")
+    train = datasets.load(f"folder:{tmp_path}/pets")
+    assert train.class_names == ("cats", "dogs") and len(train.images) == 18
+
+
+@pytest.mark.parametrize("test", ["test", "Val", "validation"])
+def test_a_split_that_folders_give_is_taken(tmp_path, test):
+    picture_folder(tmp_path / "Train", each=6)
+    picture_folder(tmp_path / test, each=3)
+    for split, count in (("train", 12), ("test", 6)):
+        dataset = datasets.load(f"folder:{tmp_path}", split)
+        assert dataset.class_names == ("cats", "dogs")
+        assert np.bincount(dataset.labels).tolist() == [count // 2] * 2
+
+
+@pytest.mark.parametrize(("stored", "asked"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_with_accents_are_found_in_both_spellings(tmp_path, monkeypatch, stored, asked):
+    monkeypatch.setenv("IMAGEGEN_DATA", str(tmp_path))
+    here, asked = (unicodedata.normalize(form, "Käse") for form in (stored, asked))
+    for folder in ("photos", "images", here):
+        (tmp_path / folder).mkdir()
+        images.write(tmp_path / folder / f"{here}.png", np.zeros((4, 5, 3)))
+    (tmp_path / "captions.txt").write_text(f"image,caption\n{asked}.png,cheese\n", "utf-8")
+    assert datasets.photo(asked).shape == (4, 5, 1)
+    assert len(datasets.load(f"folder:{asked}").images) == 1
+    assert datasets.load(f"captions:{tmp_path}").captions == (("cheese",),)
+
+
+def test_many_large_pictures_are_kept_smaller_and_alike(tmp_path, monkeypatch, capsys):
+    slope = np.linspace(0, 1, 400, dtype=np.float32)[:, None, None] * np.ones((1, 300, 3))
+    for number in range(4):
+        images.write(tmp_path / f"{number}.{('jpg', 'png')[number % 2]}", slope.astype(np.float32))
+    whole = datasets.square(datasets.load(f"folder:{tmp_path}"), 16)
+    monkeypatch.setattr(files, "MOST_BYTES", 3 * 3 * 10_000)
+    dataset = datasets.load(f"folder:{tmp_path}")
+    assert "3 of 3 pictures are made smaller" in capsys.readouterr().out
+    assert all(8_000 < picture.size / 3 <= 10_000 for picture in dataset.images)
+    small = datasets.square(dataset, 16)
+    assert np.abs(small.images.astype(int) - whole.images).max() <= 4
 
 
 def test_a_folder_without_pictures_is_an_error(tmp_path):
@@ -276,13 +344,23 @@ def test_workers_share_each_global_batch(monkeypatch):
         datasets.batches(grey(), 5)
 
 
-@pytest.mark.parametrize("size", [0, 11])
-def test_batches_larger_than_the_set_are_refused(size):
-    with pytest.raises(ValueError, match=f"got {size}, but numbers has 10 pictures"):
-        datasets.batches(grey(), size)
+def test_arrays_of_any_kind_travel_together():
+    order = [
+        number for batch in numbers(datasets.batches(grey(), 3, seed=1), 4) for number in batch
+    ]
+    latents = np.arange(20, dtype=np.float16).reshape(10, 2)
+    data = datasets.batches({"latents": latents, "number": np.arange(10)}, 3, seed=1)
+    found = list(data.take(4).as_numpy_iterator())
+    assert np.concatenate([batch["number"] for batch in found]).tolist() == order
+    assert np.array_equal(np.concatenate([batch["latents"] for batch in found]), latents[order])
+    with pytest.raises(ValueError, match=r"expected arrays of one length, got \[9, 10\]"):
+        datasets.batches((latents, latents[:9]), 3)
 
 
-def test_batches_need_labels_and_one_size():
+def test_batches_need_labels_one_size_and_enough_pictures():
+    for size in (0, 11):
+        with pytest.raises(ValueError, match=f"expected 1 to 10, got {size}"):
+            datasets.batches(grey(), size)
     pictures = (np.zeros((4, 4, 3), np.uint8), np.zeros((5, 4, 3), np.uint8))
     mixed = datasets.Dataset("mixed", "train", pictures)
     with pytest.raises(ValueError, match="several sizes: use datasets.square first"):
@@ -344,11 +422,11 @@ def test_scenes_are_a_data_set_with_all_their_captions(monkeypatch):
     datasets._scenes.cache_clear()
     assert train.images.shape == test.images.shape == (300, 32, 32, 3)
     assert not np.array_equal(train.images, test.images)
-    for captions in test.captions[:200]:
-        assert len(set(captions)) == len(captions) >= 4
-        for caption in captions:
-            named = captions.read(caption).objects
-            assert not {(one["colour"], one["shape"]) for one in named} & scenes.UNSEEN
+    for texts in test.captions[:200]:
+        assert len(set(texts)) == len(texts) >= 4
+        for text in texts:
+            named = captions.read(text).objects
+            assert not {(entry["colour"], entry["shape"]) for entry in named} & scenes.UNSEEN
 
 
 def captioned(folder, table, name="captions.txt"):
@@ -392,9 +470,11 @@ def test_a_table_of_names_is_read_too(tmp_path):
 def test_broken_rows_are_named_and_left_out(tmp_path, capsys):
     rows = [f"{number}.png,picture {number}" for number in range(10)]
     broken = ["4.png", '5.png,"never closed', "gone.png,no such picture", ",no name", ""]
+    rows += ['6.png,"A dog sits.', 'It is brown, too."', f"7.png,{'long ' * 30_000}"]
     name = captioned(tmp_path, "\n".join(["image,caption", *broken, *rows]))
-    train, test = (datasets.load(name, split) for split in ("train", "test"))
-    assert len(train.images) + len(test.images) == 10
+    found = both(name)
+    assert found[6] == ("picture 6", "A dog sits.\nIt is brown, too.")
+    assert all(found[number] == (f"picture {number}",) for number in set(range(10)) - {5, 6})
     said = capsys.readouterr().out
     assert "line 2" in said
     assert "line 5" in said

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, PngImagePlugin
 
 from imagegen_tf import images
@@ -37,7 +38,7 @@ def test_check_accepts_float32_and_float64_of_one_three_and_four_channels():
         (np.zeros((2, 2)), ValueError, "shape"),
         (np.zeros((2, 2, 2)), ValueError, "1 or 3 or 4"),
         (np.zeros((0, 2, 3)), ValueError, "no pixel"),
-        (np.full((1, 1, 3), 1.001), ValueError, "[0, 1]"),
+        (np.full((1, 1, 3), 1.0 + 1e-7), ValueError, "[0, 1], got 1.0000001 to 1.0000001"),
         (np.full((1, 1, 3), -0.001), ValueError, "[0, 1]"),
         (np.full((1, 1, 3), np.nan), ValueError, "nan"),
         (np.full((1, 1, 3), np.inf), ValueError, "inf"),
@@ -56,7 +57,9 @@ def test_uint8_survives_the_way_to_float_and_back():
 
 def test_to_float_takes_the_range_from_the_type_never_from_the_values():
     assert images.to_float(np.array([[1]], np.uint8)).item() == pytest.approx(1 / 255)
-    assert images.to_float(np.array([[65535]], np.uint16)).item() == 1
+    for order in "<>":
+        assert images.to_float(np.array([[65535]], f"{order}u2")).item() == 1
+        assert images.to_float(np.array([[0.5]], f"{order}f4")).item() == 0.5
     assert images.to_float(np.array([[True]])).item() == 1
     with pytest.raises(TypeError, match="int64"):
         images.to_float(np.array([[255]]))
@@ -164,6 +167,59 @@ def test_read_keeps_sixteen_bits(tmp_path):
     for name in ("a.png", "a.tif", "a.pgm"):
         image = images.read(save(tmp_path / name, values), "L")
         np.testing.assert_allclose(image[0, :, 0], values[0] / 65535, atol=1e-6)
+
+
+DEEP = np.array([[[60_000, 30_000, 10_000], [0, 65_535, 1]]], np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("values", "options"),
+    [
+        (DEEP, {}),
+        (np.moveaxis(DEEP, 2, 0), {"planarconfig": "separate"}),
+        (DEEP, {"byteorder": ">"}),
+        ((DEEP / 65_535).astype(np.float32), {}),
+        (65_535 - DEEP[:, :, :1], {"photometric": "miniswhite"}),
+        (1 - (DEEP[:, :, 0] / 65_535).astype(np.float32), {"photometric": "miniswhite"}),
+        (np.dstack([DEEP, DEEP[:, :, 1:2]]), {"extrasamples": ["unassalpha"]}),
+        (DEEP[:, ::-1], {"extratags": [(274, "H", 1, 2, True)]}),
+    ],
+)
+def test_deep_tiff_is_read_in_every_layout(tmp_path, values, options):
+    path = tmp_path / "a.tif"
+    is_grey = options.get("photometric") == "miniswhite"
+    tifffile.imwrite(path, values, **{"photometric": "rgb"} | options)
+    image = images.read(path, "RGBA")
+    expected = DEEP[:, :, :1] if is_grey else DEEP
+    np.testing.assert_allclose(image[:, :, :3], expected / 65_535 * np.ones(3), atol=1e-6)
+    alpha = DEEP[:, :, 1] / 65_535 if "extrasamples" in options else 1
+    np.testing.assert_allclose(image[:, :, 3], alpha * np.ones((1, 2)), atol=1e-6)
+
+
+def test_read_knows_a_transparent_colour_at_every_depth(tmp_path):
+    for values, key in (
+        (np.array([[0, 1000, 65535]], np.uint16), 1000),
+        (np.array([[0, 77, 255]], np.uint8), 77),
+        (np.array([[[0, 0, 0], [9, 8, 7], [9, 8, 8]]], np.uint8), (9, 8, 7)),
+    ):
+        path = save(tmp_path / "a.png", values, transparency=key)
+        assert images.read(path, "RGBA")[0, :, 3].tolist() == [1, 0, 1]
+
+
+def test_good_pixels_beside_odd_metadata_are_read(tmp_path):
+    path = save(tmp_path / "a.png", RAMP, icc_profile=np.random.default_rng(0).bytes(1_200_000))
+    assert images.read(path).shape == (3, 4, 3)
+    path = save(tmp_path / "a.jpg", RAMP, exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01")
+    assert images.read(path).shape == (3, 4, 3)
+
+
+def test_read_decodes_large_pictures_near_the_size_that_is_asked_for(tmp_path):
+    slope = np.linspace(0, 255, 640).astype(np.uint8)[:, None] * np.ones((1, 480), np.uint8)
+    for name in ("a.jpg", "a.png"):
+        image = images.read(save(tmp_path / name, slope, "RGB"), most_pixels=1_200)
+        assert image.shape == (40, 30, 3)
+        np.testing.assert_allclose(image[:, 0, 0], (np.arange(40) + 0.5) / 40, atol=0.02)
+        assert images.read(tmp_path / name, most_pixels=10**6).shape == (640, 480, 3)
 
 
 def test_read_opens_cmyk_jpeg(tmp_path):
@@ -292,6 +348,7 @@ def test_write_keeps_a_note_in_png(tmp_path):
     ("name", "image", "error"),
     [
         ("a.xyz", np.zeros((2, 2, 3)), ValueError),
+        ("a.jpg", np.zeros((1, 65_501, 1)), ValueError),
         ("a.jpg", np.zeros((2, 2, 4)), ValueError),
         ("a.png", np.full((2, 2, 3), 2.0), ValueError),
         ("a.png", np.zeros((2, 2), np.uint8), ValueError),

@@ -5,6 +5,7 @@ takes the place of a built-in one of the same name.
 """
 
 import functools
+import unicodedata
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -18,30 +19,11 @@ from imagegen_tf.datasets.files import CLASS_NAMES
 
 # The two halves share no scene: the stereo pair stays together, and so do the two eye pictures.
 PHOTOS = {
-    "train": (
-        "astronaut",
-        "brick",
-        "camera",
-        "coffee",
-        "gravel",
-        "hubble_deep_field",
-        "microaneurysms",
-        "motorcycle_left",
-        "motorcycle_right",
-        "page",
-        "retina",
+    "train": tuple(
+        "astronaut brick camera coffee gravel hubble_deep_field microaneurysms motorcycle_left "
+        "motorcycle_right page retina".split()
     ),
-    "test": (
-        "cell",
-        "chelsea",
-        "clock_motion",
-        "coins",
-        "grass",
-        "ihc",
-        "moon",
-        "rocket",
-        "text",
-    ),
+    "test": tuple("cell chelsea clock_motion coins grass ihc moon rocket text".split()),
 }
 GLYPHS = {"digits": glyphs.DIGITS, "letters": glyphs.LETTERS}
 OFFLINE = ("photos", *GLYPHS, "scenes")
@@ -84,12 +66,17 @@ class Dataset:
                 raise ValueError(f"{field}: got {len(values)} for {len(self.images)} images")
         if self.labels is not None and np.asarray(self.labels).dtype.kind not in "iu":
             raise TypeError(f"labels: expected whole numbers, got {np.asarray(self.labels).dtype}")
-        one_array = isinstance(self.images, np.ndarray)
-        kinds = {self.images.dtype} if one_array else {one.dtype for one in self.images}
+        if self.class_names and self.labels is not None and np.ndim(self.labels) == 1:
+            lowest, highest = np.min(self.labels), np.max(self.labels)
+            if lowest < 0 or highest >= len(self.class_names):
+                count = len(self.class_names)
+                raise ValueError(f"labels: got {lowest} to {highest} for {count} class names")
+        is_array = isinstance(self.images, np.ndarray)
+        kinds = {self.images.dtype} if is_array else {picture.dtype for picture in self.images}
         if kinds != {np.dtype(np.uint8)}:
             found = ", ".join(sorted(map(str, kinds))) or "no image"
             raise TypeError(f"images: expected uint8, got {found}")
-        ranks = {self.images.ndim - 1} if one_array else {one.ndim for one in self.images}
+        ranks = {self.images.ndim - 1} if is_array else {picture.ndim for picture in self.images}
         if ranks != {3}:
             raise ValueError(
                 "images: expected (height, width, channels) for each, in one array or not"
@@ -121,11 +108,12 @@ def _own_photos():
     folder = runtime.data_folder()
     if folder and not folder.is_dir():
         raise FileNotFoundError(f"IMAGEGEN_DATA: there is no folder {folder}")
-    files = sorted((folder / "photos").glob("*")) if folder else []
+    paths = sorted((folder / "photos").glob("[!.]*")) if folder else []
+    # A name may come with its accents in one piece or in two (from a Mac): NFC has one piece.
     return {
-        file.stem: file
-        for file in files
-        if file.suffix.lower() in (".png", ".jpg", ".jpeg") and not file.name.startswith(".")
+        unicodedata.normalize("NFC", path.stem): path
+        for path in paths
+        if path.suffix.lower() in (".png", ".jpg", ".jpeg")
     }
 
 
@@ -154,6 +142,7 @@ def photo(name):
 
     Taught in: notebooks/00_start_here.ipynb
     """
+    name = unicodedata.normalize("NFC", name)
     if name not in photo_names():
         raise ValueError(f"photo: expected one of {', '.join(photo_names())}, got {name!r}")
     picture = images.read(_own_photos().get(name) or _shipped(name))
@@ -214,7 +203,7 @@ def load(name, split="train", *, seed=0):
     if path and kind in ("folder", "captions"):
         return _own(name, split, seed)
     if name == "photos":
-        pictures = tuple(images.to_uint8(photo(one)) for one in PHOTOS[split])
+        pictures = tuple(images.to_uint8(photo(title)) for title in PHOTOS[split])
         return Dataset(name, split, pictures, class_names=PHOTOS[split], card=CARD)
     if name in GLYPHS:
         pictures, labels = _glyphs(name, split)
@@ -275,7 +264,8 @@ def _scenes(split):
     pictures, captions = np.empty((count, 32, 32, 3), np.uint8), []
     for number, scene in enumerate(scenes.draw(count, pairs="seen", rng=seed)):
         pictures[number] = images.to_uint8(scene.image)
-        captions.append((scene.caption, *(one for one in scene.captions if one != scene.caption)))
+        others = [caption for caption in scene.captions if caption != scene.caption]
+        captions.append((scene.caption, *others))
     pictures.flags.writeable = False
     return pictures, tuple(captions)
 
@@ -283,11 +273,9 @@ def _scenes(split):
 def _own(name, split, seed):
     """Read one's own folder, looked for in IMAGEGEN_DATA and then from the repository's root."""
     kind, _, path = name.partition(":")
-    path = Path(path).expanduser()
-    own = runtime.data_folder()
-    if not path.is_absolute():
-        inside = own is not None and (own / path).is_dir()
-        path = own / path if inside else runtime.repository() / path
+    roots = filter(None, (runtime.data_folder(), runtime.repository()))
+    places = [files.existing(root / Path(path).expanduser()) for root in roots]
+    path = next((place for place in places if place.is_dir()), places[-1])
     labels = captions = classes = None
     if kind == "folder":
         pictures, labels, classes = files.folder(path, split, seed)
@@ -333,59 +321,59 @@ def square(dataset, size, channels=None):
     return replace(dataset, images=pictures)
 
 
-def batches(dataset, global_batch_size, *, labels=False, seed=0, repeat=True):
-    """Make the input pipeline: batches of uint8 images, for ever, each epoch in another order.
+def batches(data, global_batch_size, *, labels=False, seed=0, repeat=True):
+    """Make the input pipeline: batches, for ever, each epoch in another order.
 
-    The set stays in memory as it is, in bytes; whole batches are gathered from it, and the device
-    turns them into floats. Of several machines each gets its own rows of every global batch.
+    The set stays in memory as it is, pictures in bytes; whole batches are gathered from it, and the
+    device turns them into floats. Of several machines each gets its own rows of every global batch.
     What remains at the end of an epoch is less than a batch and is left out.
 
     Args:
-        dataset: Dataset with one array of images; see `square`.
-        global_batch_size: images per step over all replicas of all machines.
-        labels: whether a batch is (images, labels) instead of images.
+        data: Dataset with one array of images (see `square`); or an array (number, ...) of any
+            type, or a tuple or dict of such of one length.
+        global_batch_size: rows per step over all replicas of all machines.
+        labels: whether a batch of a Dataset is (images, labels) instead of images.
         seed: whole number; it and the epoch's number decide the order.
         repeat: False gives one epoch in the stored order, for measuring.
     Returns:
-        tf.data.Dataset of uint8 (rows of this machine, height, width, channels), or of pairs with
-        the labels as they are, (rows of this machine, ...).
+        tf.data.Dataset of (rows of this machine, ...) in the structure of the data.
     Raises:
-        ValueError: pictures of several sizes, fewer pictures than a batch, a batch that the
-            machines cannot share evenly, labels asked for where there are none.
+        ValueError: pictures of several sizes, arrays of several lengths, fewer rows than a batch, a
+            batch that the machines cannot share evenly, labels asked for where there are none.
     Taught in: notebooks/04_dcgan.ipynb
     """
     with runtime.quiet():
         import tensorflow as tf
 
+    if isinstance(data, Dataset):
+        if not isinstance(data.images, np.ndarray):
+            raise ValueError("the pictures have several sizes: use datasets.square first")
+        if labels and data.labels is None:
+            raise ValueError(f"{data.name} has no labels")
+        data = (data.images, data.labels) if labels else data.images
+    lengths = {len(array) for array in tf.nest.flatten(data)}
+    if len(lengths) != 1:
+        raise ValueError(f"data: expected arrays of one length, got {sorted(lengths)}")
     index, workers = runtime.worker()
-    count = len(dataset.images)
-    if not isinstance(dataset.images, np.ndarray):
-        raise ValueError("the pictures have several sizes: use datasets.square first")
-    if labels and dataset.labels is None:
-        raise ValueError(f"{dataset.name} has no labels")
+    (count,) = lengths
     if not 1 <= global_batch_size <= count:
-        raise ValueError(
-            f"global_batch_size: got {global_batch_size}, but {dataset.name} has {count} pictures "
-            f"in its {dataset.split} split, and a batch needs at least 1"
-        )
+        raise ValueError(f"global_batch_size: expected 1 to {count}, got {global_batch_size}")
     if global_batch_size % workers:
         raise ValueError(f"global_batch_size: {workers} machines cannot share {global_batch_size}")
-    share = global_batch_size // workers
-    arrays = (dataset.images, dataset.labels) if labels else (dataset.images,)
     with tf.device("CPU"):
-        kept = [tf.constant(array) for array in arrays]
+        kept = tf.nest.map_structure(tf.constant, data)
 
     def epoch(number):
+        """Give the rows of each batch of an epoch: this machine's share of them."""
         order = tf.range(count, dtype=tf.int64)
         if repeat:
             order = tf.random.experimental.stateless_shuffle(order, seed=[seed, number])
-        order = tf.reshape(order[: count - count % global_batch_size], (-1, workers, share))
-        return tf.data.Dataset.from_tensor_slices(order[:, index])
+        whole = order[: count - count % global_batch_size]
+        shares = tf.reshape(whole, (-1, workers, global_batch_size // workers))
+        return tf.data.Dataset.from_tensor_slices(shares[:, index])
+
+    def gather(rows):
+        return tf.nest.map_structure(lambda array: tf.gather(array, rows), kept)
 
     epochs = tf.data.Dataset.counter() if repeat else tf.data.Dataset.range(1)
-    gather = (
-        (lambda rows: tuple(tf.gather(one, rows) for one in kept))
-        if labels
-        else (lambda rows: tf.gather(kept[0], rows))
-    )
     return epochs.flat_map(epoch).map(gather).prefetch(4)

@@ -2,40 +2,28 @@
 
 import csv
 import gzip
+import os
+import unicodedata
 import zlib
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from imagegen_tf import images
 
 CLASS_NAMES = {
     "mnist": tuple("0123456789"),
-    "fashion_mnist": (
-        "T-shirt/top",
-        "trouser",
-        "pullover",
-        "dress",
-        "coat",
-        "sandal",
-        "shirt",
-        "sneaker",
-        "bag",
-        "ankle boot",
+    "fashion_mnist": tuple(
+        "T-shirt/top,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot".split(",")
     ),
-    "cifar10": (
-        "airplane",
-        "automobile",
-        "bird",
-        "cat",
-        "deer",
-        "dog",
-        "frog",
-        "horse",
-        "ship",
-        "truck",
-    ),
+    "cifar10": tuple("airplane automobile bird cat deer dog frog horse ship truck".split()),
 }
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+# Pictures of one's own are kept whole as long as all of them together take no more; beyond that,
+# the larger ones are made smaller, so that a folder of photos from a camera fits into memory.
+MOST_BYTES = 2**28
+TEST_FOLDERS = ("test", "val", "valid", "validation")
+LONGEST_CAPTION = 20  # lines that a quoted caption may span
 
 
 def original(folder, name, split):
@@ -82,13 +70,16 @@ def _idx(path, axes):
     shape = tuple(int.from_bytes(content[at : at + 4]) for at in range(4, start, 4))
     if content[:4] != bytes([0, 0, 8, axes]) or len(content) - start != np.prod(shape):
         raise ValueError(f"{path}: the file is damaged (header and length disagree)")
+    if not shape[0]:
+        raise ValueError(f"{path}: holds no picture")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
 def folder(path, split, seed):
     """Read the pictures below a folder; a tenth of them, drawn by the seed, is the test split.
 
-    A picture that cannot be read is named and left out.
+    A folder that holds `train` and `test` (or `val`, `valid`, `validation`) is taken as split
+    already. Links are followed. A picture that cannot be read is named and left out.
 
     Args:
         path: pathlib.Path of the folder.
@@ -103,28 +94,88 @@ def folder(path, split, seed):
     """
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no such folder")
-    files = [file for file in path.rglob("*") if file.suffix.lower() in PICTURE_ENDINGS]
-    # In one order on every system, and nothing hidden: previews and checkpoints lie there.
-    files = sorted(files, key=lambda file: file.relative_to(path).as_posix())
-    hidden = [any(p.startswith(".") for p in file.relative_to(path).parts) for file in files]
-    files = [file for file, skip in zip(files, hidden, strict=True) if not skip]
-    order = np.random.default_rng(seed).permutation(len(files))
-    tests = set(order[: max(1, len(files) // 10)].tolist()) if len(files) > 1 else set()
-    pictures, kept = [], []
-    for number, file in enumerate(files):
-        if (number in tests) == (split == "test"):
-            try:
-                pictures.append(images.to_uint8(images.read(file)))
-                kept.append(file.relative_to(path).parts)
-            except (ValueError, OSError) as error:
-                print(f"skipped: {error}")
-    if not pictures:
+    files = [file.relative_to(path).parts for file in _pictures_below(path)]
+    tops = {parts[0].lower() for parts in files if len(parts) > 1}
+    given = [name for name in TEST_FOLDERS if name in tops][:1]
+    if "train" in tops and given and all(len(parts) > 1 for parts in files):
+        print(f"{path.name} is split already: train, {given[0]}")
+        wanted = "train" if split == "train" else given[0]
+        chosen = [parts for parts in files if parts[0].lower() == wanted]
+        below = [parts[1:] for parts in files if parts[0].lower() in ("train", given[0])]
+    else:
+        order = np.random.default_rng(seed).permutation(len(files))
+        tests = set(order[: max(1, len(files) // 10)].tolist()) if len(files) > 1 else set()
+        chosen = [
+            parts for number, parts in enumerate(files) if (number in tests) == (split == "test")
+        ]
+        wanted, below = None, files
+    read = _read_all([path.joinpath(*parts) for parts in chosen])
+    if not read:
         raise ValueError(f"{path}: no picture of the {split} split could be read")
-    classes = sorted({file.relative_to(path).parts[0] for file in files if file.parent != path})
+    classes = sorted({unicodedata.normalize("NFC", parts[0]) for parts in below if len(parts) > 1})
     labels = None
-    if len(classes) > 1 and all(file.parent != path for file in files):
-        labels = np.array([classes.index(parts[0]) for parts in kept])
-    return pictures, labels, tuple(classes) if labels is not None else None
+    if len(classes) > 1 and all(len(parts) > 1 for parts in below):
+        own = [file.relative_to(path).parts[1 if wanted else 0] for file, _ in read]
+        labels = np.array([classes.index(unicodedata.normalize("NFC", name)) for name in own])
+    return [pixels for _, pixels in read], labels, tuple(classes) if labels is not None else None
+
+
+def existing(path):
+    """Find a path whose letters with accents may be written in one piece or in two (a Mac's)."""
+    spellings = (Path(unicodedata.normalize(form, str(path))) for form in ("NFC", "NFD"))
+    return next((spelling for spelling in (path, *spellings) if spelling.exists()), path)
+
+
+def _pictures_below(path):
+    """List the files below a folder that may be pictures, in one order on every system."""
+    found, others, seen = [], [], set()
+    for place, folders, names in os.walk(path, followlinks=True):
+        if os.path.realpath(place) in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(place))
+        # Nothing hidden: previews and checkpoints lie there.
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files = [Path(place, name) for name in names if not name.startswith(".")]
+        found += [file for file in files if _may_be_picture(file)]
+        others += [file.name for file in files if not _may_be_picture(file)]
+    if others:
+        print(f"skipped: {len(others)} files that are no pictures, such as {min(others)}")
+    return sorted(found, key=lambda file: file.relative_to(path).as_posix())
+
+
+def _may_be_picture(file):
+    """Tell whether Pillow knows the ending; without one it has to look into the file."""
+    if file.suffix:
+        return file.suffix.lower() in Image.registered_extensions()
+    try:
+        with Image.open(file):
+            return True
+    except Exception:  # Pillow raises many kinds for what is no picture
+        return False
+
+
+def _read_all(files):
+    """Read pictures as a list of (file, uint8 (height, width, 3)), within MOST_BYTES."""
+    sizes = []
+    for file in files:
+        try:
+            with Image.open(file) as header:
+                sizes.append(header.width * header.height)
+        except Exception:  # it will be named below
+            sizes.append(0)
+    most_pixels = None
+    if 3 * sum(sizes) > MOST_BYTES:
+        most_pixels = MOST_BYTES // 3 // len(files)
+        count = sum(size > most_pixels for size in sizes)
+        print(f"{count} of {len(files)} pictures are made smaller, to {most_pixels:,} pixels each")
+    read = []
+    for file in files:
+        try:
+            read.append((file, images.to_uint8(images.read(file, most_pixels=most_pixels))))
+        except (ValueError, OSError) as error:
+            print(f"skipped: {error}")
+    return read
 
 
 def captioned(path, split, seed):
@@ -150,44 +201,63 @@ def captioned(path, split, seed):
         "captions.txt": ("images", "image", "caption"),
         "captions.csv": ("png", "file", "name"),
     }
-    found = [name for name in layouts if (path / name).is_file()]
-    if not found:
+    table = next((name for name in layouts if (path / name).is_file()), None)
+    if not table:
         raise FileNotFoundError(f"{path}: expected captions.txt or captions.csv in this folder")
-    pictures, texts = layouts[found[0]][0], _rows(path / found[0], *layouts[found[0]][1:])
+    place, texts = path / layouts[table][0], _rows(path / table, *layouts[table][1:])
     names = sorted(texts)
     order = np.random.default_rng(seed).permutation(len(names))
     share = max(1, len(names) // 5) if len(names) > 1 else 0
-    tests = {names[place] for place in order[:share]}
-    kept = []
-    for name in names:
-        if (name in tests) == (split == "test"):
-            try:
-                kept.append(
-                    (images.to_uint8(images.read(path / pictures / name)), tuple(texts[name]))
-                )
-            except (ValueError, OSError) as error:
-                print(f"skipped: {error}")
-    if not kept:
+    tests = {names[number] for number in order[:share]}
+    files = {existing(place / name): name for name in names if (name in tests) == (split == "test")}
+    read = _read_all(list(files))
+    if not read:
         raise ValueError(f"{path}: no captioned picture of the {split} split could be read")
-    return [picture for picture, _ in kept], [captions for _, captions in kept]
+    return [pixels for _, pixels in read], [tuple(texts[files[file]]) for file, _ in read]
 
 
 def _rows(file, key, value):
     """Collect the texts of each picture from a table with a header."""
-    # Line by line: a quote that is never closed must not swallow the lines below it.
     text = file.read_text("utf-8-sig", errors="replace")
     if "\ufffd" in text:
         print(f"{file.name} is not in UTF-8: some letters are lost")
-    lines = text.splitlines()
-    rows = [[cell.strip() for cell in next(csv.reader([line]), [])] for line in lines]
-    heads = rows[0] if rows else []
+    lines = text.splitlines(keepends=True)
+    heads = _cells(lines[0]) if lines else []
     if key not in heads or value not in heads:
         raise ValueError(f"{file}: expected columns {key} and {value}, got {', '.join(heads)}")
-    texts = {}
-    for number, row in enumerate(rows[1:], 2):
-        cells = dict(zip(heads, row, strict=False))
-        if len(row) == len(heads) and cells[key] and cells[value]:
-            texts.setdefault(cells[key], []).append(cells[value])
-        elif any(row):
-            print(f"skipped: {file.name}, line {number}: {lines[number - 1][:60]!r}")
+
+    def parse(first, last):
+        """Give the row that these lines hold, by its heads; None if they hold none."""
+        cells = _cells("".join(lines[first:last]))
+        row = dict(zip(heads, cells, strict=False))
+        return row if len(cells) == len(heads) and row[key] and row[value] else None
+
+    texts, number = {}, 1
+    while number < len(lines):
+        # A caption in quotes may span lines. But a quote that is never closed must not swallow the
+        # rows below it: they begin with a picture's name.
+        last = number + 1
+        while (
+            "".join(lines[number:last]).count('"') % 2
+            and last < min(len(lines), number + LONGEST_CAPTION)
+            and not ((row := parse(last, last + 1)) and Path(row[key]).suffix)
+        ):
+            last += 1
+        row = parse(number, last)
+        if not row:
+            last = number + 1
+            row = parse(number, last)
+        if row:
+            texts.setdefault(row[key], []).append(row[value])
+        elif lines[number].strip(' ,\r\n"'):
+            print(f"skipped: {file.name}, line {number + 1}: {lines[number].strip()[:60]!r}")
+        number = last
     return texts
+
+
+def _cells(text):
+    """Split a record of a table into its cells; none where it is broken."""
+    try:
+        return [cell.strip() for cell in next(csv.reader([text]), [])]
+    except csv.Error:  # too long
+        return []

@@ -1,17 +1,12 @@
-"""Images as arrays: reading, writing, value ranges, resizing.
+"""Images as arrays: layout, value ranges, alpha, grey, resizing.
 
 An *image* here is a floating-point array (height, width, channels) with values in [0, 1]; channels
 are 1 (grey), 3 (RGB) or 4 (RGB and straight alpha). uint8 exists only at the edges: files and data
 sets. No function guesses a range from the values it meets.
 """
 
-import os
-import uuid
-import warnings
-from pathlib import Path
-
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image
 
 RESIZE_METHODS = {
     "nearest": Image.Resampling.NEAREST,
@@ -20,9 +15,6 @@ RESIZE_METHODS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-READ_MODES = ("RGB", "L", "RGBA")
-DEPTH_MODES = ("L", "I", "F", "I;16", "I;16L", "I;16B")
-WRITE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP"}
 
 
 def check_layout(image, name="image", channels=(1, 3, 4)):
@@ -62,7 +54,7 @@ def check_range(values, name="image"):
     """
     low, high = values.min(), values.max()
     if not (low >= 0 and high <= 1):  # written so that NaN fails too
-        raise ValueError(f"{name}: expected values in [0, 1], got {low:.4g} to {high:.4g}")
+        raise ValueError(f"{name}: expected values in [0, 1], got {low} to {high}")
     return values
 
 
@@ -82,7 +74,7 @@ def check(image, name="image", channels=(1, 3, 4)):
     return check_range(check_layout(image, name, channels), name)
 
 
-def plane(values, shape, name="mask", dtype=np.float32):
+def check_mask(values, shape, name="mask", dtype=np.float32):
     """Check a map of one value per pixel (mask, weight, alpha) and return it as (height, width).
 
     Args:
@@ -124,11 +116,14 @@ def to_float(image):
     Taught in: notebooks/00_start_here.ipynb
     """
     image = np.asarray(image)
+    kind = image.dtype.newbyteorder("=")  # of big-endian files, too
     full = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(bool): 1}
-    if image.dtype in full:
-        image = image.astype(np.float32) / np.float32(full[image.dtype])
-    elif image.dtype not in (np.float32, np.float64):
+    if kind in full:
+        image = image.astype(np.float32)
+        image /= np.float32(full[kind])  # in place: photos are large
+    elif kind not in (np.float32, np.float64):
         raise TypeError(f"image: {image.dtype} has no range of its own; use uint8, uint16 or bool")
+    image = image.astype(image.dtype.newbyteorder("="), copy=False)
     return check(image[:, :, None] if image.ndim == 2 else image)
 
 
@@ -249,145 +244,7 @@ def resize(image, height, width, method="bicubic"):
             raise ValueError(f"{name}: expected at least 1 pixel, got {size}")
     planes = np.moveaxis(premultiply(image).astype(np.float32, copy=False), 2, 0)
     resized = [
-        Image.fromarray(np.ascontiguousarray(one)).resize((width, height), RESIZE_METHODS[method])
-        for one in planes
+        Image.fromarray(np.ascontiguousarray(plane)).resize((width, height), RESIZE_METHODS[method])
+        for plane in planes
     ]
     return unpremultiply(np.stack(resized, axis=2)).astype(image.dtype, copy=False)
-
-
-def _open(path):
-    """Open and decode a picture file; every failure names the file."""
-    path = Path(path)
-    if path.is_dir():
-        raise ValueError(f"{path}: is a folder, not a picture")
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path}: the file is empty")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
-                picture.load()
-                return ImageOps.exif_transpose(picture)
-    except PermissionError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{path}: too many pixels to open safely ({error})") from error
-    except Image.UnidentifiedImageError as error:
-        raise ValueError(f"{path}: not a picture in a format that Pillow reads") from error
-    except Exception as error:  # decoders raise many kinds
-        raise ValueError(f"{path}: the picture cannot be decoded ({error})") from error
-
-
-def _grey_levels(picture, path):
-    """Turn a picture of 16 or 32 bits per pixel into float32 values in [0, 1]."""
-    values = np.asarray(picture).astype(np.float32)
-    if picture.mode != "F":
-        values /= 65535
-    low, high = values.min(), values.max()
-    if not (low >= 0 and high <= 1):
-        expected = "[0, 1]" if picture.mode == "F" else "0 to 65535"
-        raise ValueError(f"{path}: mode {picture.mode} with values outside {expected}")
-    return values[:, :, None]
-
-
-def read(path, mode="RGB"):
-    """Read a picture file as an image, upright and in the channels asked for.
-
-    JPEG, PNG, WebP, BMP, GIF (first frame), TIFF and what else Pillow reads. Grey pictures of 16
-    bits keep their depth. Colour profiles are not applied.
-
-    Args:
-        path: the file.
-        mode: "RGB" (transparency is shown over white), "L" (grey, its luma) or "RGBA".
-    Returns:
-        float32 (height, width, channels), values in [0, 1], channels 3, 1 or 4.
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: a folder, an empty or damaged file, no picture, too many pixels, unknown mode.
-    Taught in: notebooks/00_start_here.ipynb
-    """
-    if mode not in READ_MODES:
-        raise ValueError(f"mode: expected one of {', '.join(READ_MODES)}, got {mode!r}")
-    picture = _open(path)
-    if picture.mode.startswith("I") or picture.mode == "F":
-        grey = _grey_levels(picture, path)
-        image = np.concatenate([grey, grey, grey, np.ones_like(grey)], axis=2)
-    else:
-        try:
-            if picture.mode in ("LAB", "HSV", "YCbCr"):
-                picture = picture.convert("RGB")
-            image = to_float(np.asarray(picture.convert("RGBA")))
-        except (OSError, ValueError, KeyError) as error:
-            raise ValueError(f"{path}: cannot convert mode {picture.mode} to RGB") from error
-    if mode == "RGBA":
-        return image
-    alpha = image[:, :, 3:]
-    image = image[:, :, :3] * alpha + (1 - alpha)
-    return luma(image) if mode == "L" else image
-
-
-def read_depth(path, unit=0.001):
-    """Read a depth picture: one distance per pixel.
-
-    Args:
-        path: a grey picture of 8 or 16 bits, or of floating-point values (TIFF, PFM).
-        unit: metres per step of the file's values; the default suits millimetres.
-    Returns:
-        float32 (height, width), metres; NaN where the file has 0, infinity or NaN (not known).
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a grey picture, negative values, a unit that is not positive.
-    Taught in: notebooks/03_compositing.ipynb
-    """
-    if not unit > 0:
-        raise ValueError(f"unit: expected metres per step above 0, got {unit}")
-    picture = _open(path)
-    if picture.mode not in DEPTH_MODES:
-        raise ValueError(f"{path}: expected a grey depth picture, got mode {picture.mode}")
-    steps = np.asarray(picture).astype(np.float32)
-    if (steps < 0).any():
-        raise ValueError(f"{path}: a depth picture cannot hold negative values")
-    return np.where(np.isfinite(steps) & (steps > 0), steps * np.float32(unit), np.float32(np.nan))
-
-
-def write(path, image, note=None):
-    """Write an image to a file; the name's ending decides the format.
-
-    The file is written beside and renamed, so an interrupted write leaves no half picture.
-
-    Args:
-        path: the file: .png, .jpg, .webp or .bmp. Its folder must exist.
-        image: float32 (height, width, channels), values in [0, 1], or uint8.
-        note: a text kept inside the file, for instance how the picture was made; PNG only.
-    Raises:
-        FileNotFoundError: the folder does not exist.
-        ValueError: unknown ending, a note in another format than PNG, alpha in JPEG or BMP.
-        TypeError: not an image.
-    Taught in: notebooks/00_start_here.ipynb; the note in notebooks/12_evaluation.ipynb
-    """
-    path = Path(path)
-    kind = WRITE_FORMATS.get(path.suffix.lower())
-    values = to_uint8(image)
-    if kind is None:
-        raise ValueError(f"{path}: expected a name ending in {', '.join(WRITE_FORMATS)}")
-    if values.ndim != 3 or values.shape[2] not in (1, 3, 4) or values.size == 0:
-        raise ValueError(f"image: expected shape (height, width, 1, 3 or 4), got {values.shape}")
-    if values.shape[2] == 4 and kind in ("JPEG", "BMP"):
-        raise ValueError(f"{path}: {kind} has no alpha; use .png or .webp")
-    if note is not None and kind != "PNG":
-        raise ValueError(f"{path}: a note is kept in PNG files only")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path.parent}: no such folder")
-    options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}.get(kind, {})
-    if note is not None:
-        options["pnginfo"] = PngImagePlugin.PngInfo()
-        options["pnginfo"].add_itxt("Description", note)
-    beside = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
-    try:
-        picture = Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values)
-        picture.save(beside, kind, **options)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
