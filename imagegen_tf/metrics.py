@@ -1,19 +1,18 @@
-"""Measures of image quality, and the report that ends every chapter."""
+"""Measures: of one image beside another, of captions, and of two sets of images by their features.
 
-import html
+The report that ends every chapter is reachable here, too.
+"""
+
 import itertools
-import json
 import math
-import time
 
 import numpy as np
-import psutil
 
-from imagegen_tf import images, runtime
+from imagegen_tf import images
 from imagegen_tf.classifiers import features  # noqa: F401
+from imagegen_tf.reporting import is_met, limit, number, report, row  # noqa: F401
 
 _ROWS_AT_ONCE = 1_000  # of a table of all distances, so that large sets fit into memory
-ROW_FIELDS = ("name", "value", "baseline", "unit", "better", "bound")
 
 
 def psnr(image, reference):
@@ -79,10 +78,9 @@ def _same_shape(image, reference):
 def bleu(hypotheses, references):
     """Measure how many runs of one to four words captions share with their references.
 
-    Counted over all captions together by sacrebleu: words are split at spaces and nothing else is
-    done to them (tokenize none), a count of 0 stays 0 (smoothing none), and captions shorter than
-    their references are marked down. A caption may be good and score low: bleu knows words, not
-    meanings.
+    Counted over all captions together by sacrebleu: words are split at spaces, a count of 0 stays 0
+    (no smoothing), and captions shorter than their references are marked down. A caption may be
+    good and score low: bleu knows words, not meanings.
 
     Args:
         hypotheses: texts, one for each picture; an empty one counts as no word.
@@ -98,7 +96,6 @@ def bleu(hypotheses, references):
 
     References:
         Papineni et al., 2002, BLEU, doi:10.3115/1073083.1073135
-        Post, 2018, A call for clarity in reporting BLEU scores, doi:10.18653/v1/W18-6319
     Taught in: notebooks/09_captioning.ipynb
     """
     from sacrebleu.metrics import BLEU
@@ -113,22 +110,12 @@ def bleu(hypotheses, references):
     if not all(len(one) for one in references):
         raise ValueError("references: a picture has none")
     # One row for each place in the lists; sacrebleu takes None for what a shorter list lacks.
-    streams = itertools.zip_longest(*references)
-    counted = BLEU(tokenize="none", smooth_method="none", force=True).corpus_score(
-        list(hypotheses), [list(stream) for stream in streams]
-    )
-    scores = (
-        BLEU.compute_bleu(
-            counted.counts[:order],
-            counted.totals[:order],
-            counted.sys_len,
-            counted.ref_len,
-            smooth_method="none",
-            max_ngram_order=order,
-        )
-        for order in range(1, 5)
-    )
-    return tuple(min(1.0, one.score / 100) for one in scores)
+    streams = [list(stream) for stream in itertools.zip_longest(*references)]
+    scores = []
+    for order in range(1, 5):
+        scorer = BLEU(max_ngram_order=order, tokenize="none", smooth_method="none", force=True)
+        scores.append(min(1.0, scorer.corpus_score(list(hypotheses), streams).score / 100))
+    return tuple(scores)
 
 
 def frechet_distance(features_a, features_b):
@@ -295,164 +282,3 @@ def _feature_sets(features_a, features_b):
         dimensions = " and ".join(str(rows.shape[1]) for rows in sets)
         raise ValueError(f"features: expected equal dimensions, got {dimensions}")
     return sets
-
-
-def row(name, value, *, better, bound, baseline=None, unit=""):
-    """Make one row of a report.
-
-    Args:
-        name: what was measured.
-        value: the number.
-        better: "higher" or "lower".
-        bound: what the value must reach.
-        baseline: what one has without the chapter's method, or None.
-        unit: of value, baseline and bound.
-    Returns:
-        dict with these six fields.
-    Taught in: notebooks/00_start_here.ipynb
-    """
-    return {
-        "name": name,
-        "value": value,
-        "baseline": baseline,
-        "unit": unit,
-        "better": better,
-        "bound": bound,
-    }
-
-
-def _checked(row):
-    """Check one row of a report and give it in its final form."""
-    if set(row) != set(ROW_FIELDS):
-        raise ValueError(f"row: expected the fields {', '.join(ROW_FIELDS)}, got {', '.join(row)}")
-    if row["better"] not in ("higher", "lower"):
-        raise ValueError(f'better: expected "higher" or "lower", got {row["better"]!r}')
-    row = {field: row[field] for field in ROW_FIELDS}
-    for field in ("value", "baseline", "bound"):
-        row[field] = None if row[field] is None else float(row[field])
-    if row["value"] is None or row["bound"] is None:
-        raise ValueError(f"row {row['name']!r}: a value and a bound are needed")
-    return row
-
-
-def is_met(row):
-    """Tell whether a row's value is finite and reaches its bound.
-
-    Args:
-        row: dict with "value", "bound" and "better".
-    Returns:
-        bool.
-    """
-    if not math.isfinite(row["value"]):
-        return False
-    if row["better"] == "higher":
-        return row["value"] >= row["bound"]
-    return row["value"] <= row["bound"]
-
-
-def _plain(field):
-    """Write a number that JSON does not know (inf, nan) as text."""
-    return str(field) if isinstance(field, float) and not math.isfinite(field) else field
-
-
-class _Table:
-    """The rows of a report, as a notebook and a terminal show them."""
-
-    def __init__(self, rows):
-        self.heads = ("measure", "value", "baseline", "unit", "better", "bound", "met")
-        self.cells = [
-            (
-                row["name"],
-                _number(row["value"]),
-                _number(row["baseline"]),
-                row["unit"],
-                row["better"],
-                ("≥ " if row["better"] == "higher" else "≤ ") + _number(row["bound"]),
-                "yes" if is_met(row) else "NO",
-            )
-            for row in rows
-        ]
-
-    def __repr__(self):
-        lines = [self.heads, *self.cells]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(self.heads))]
-        padded = (
-            "  ".join(t.ljust(w) for t, w in zip(line, widths, strict=True)) for line in lines
-        )
-        return "\n".join(line.rstrip() for line in padded)
-
-    def _repr_html_(self):
-        def line(texts, tag):
-            return "<tr>" + "".join(f"<{tag}>{html.escape(t)}</{tag}>" for t in texts) + "</tr>"
-
-        body = "".join(line(texts, "td") for texts in self.cells)
-        return f"<table><thead>{line(self.heads, 'th')}</thead><tbody>{body}</tbody></table>"
-
-
-def _number(value):
-    """Write a number with four digits, or a dash for none."""
-    return "–" if value is None else f"{value:.4g}"
-
-
-def report(
-    chapter,
-    rows,
-    *,
-    dataset,
-    seed,
-    models=None,
-    trained_here=False,
-    steps=0,
-    seconds=None,
-    num_replicas=1,
-    policy="float32",
-):
-    """Write a chapter's measurements to metrics.json, show them, and hold them to their bounds.
-
-    Args:
-        chapter: the notebook's name without ending, "NN_topic"; names the folder under
-            IMAGEGEN_RUNS.
-        rows: list of what row() gives.
-        dataset: name of the data measured on.
-        seed: the chapter's seed.
-        models: dict of role to {"file", "input", "output"}, for chapters that save networks.
-        trained_here: whether the networks were trained in this run.
-        steps: training steps.
-        seconds: training time; by default the time since this Python process started.
-        num_replicas, policy: how it was computed.
-    Raises:
-        ValueError: a row with missing or unknown fields; nothing is written.
-        AssertionError: a value misses its bound or is not finite; the file is written nevertheless.
-    Taught in: notebooks/00_start_here.ipynb
-    """
-    from IPython.display import display
-
-    rows = [_checked(row) for row in rows]
-    if not rows:
-        raise ValueError("rows: expected at least one")
-    if seconds is None:
-        seconds = time.time() - psutil.Process().create_time()
-    content = {
-        "chapter": chapter,
-        "profile": runtime.profile(),
-        "dataset": dataset,
-        "seed": int(seed),
-        "trained_here": trained_here,
-        "steps": steps,
-        "seconds": round(seconds, 1),
-        "num_replicas": num_replicas,
-        "policy": policy,
-        "rows": [{field: _plain(row[field]) for field in ROW_FIELDS} for row in rows],
-    }
-    if models:
-        content["models"] = models
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    runtime.write_text(runtime.runs_folder() / chapter / "metrics.json", text)
-    display(_Table(rows))
-    missed = [row for row in rows if not is_met(row)]
-    if missed:
-        texts = (
-            f"{row['name']} is {_number(row['value'])}, bound {_number(row['bound'])}"
-            for row in missed
-        )
-        raise AssertionError("missed: " + "; ".join(texts))

@@ -1,19 +1,22 @@
 """Figures: grids of images, a zoomed crop, curves, histograms, animations, walks through latents.
 
 Every figure carries a text alternative, for those who cannot see it: what it shows, not how it
-looks. A cell shows a figure by ending in it. Colours are Okabe and Ito's, which colour-blind eyes
-tell apart. Importing this module sets matplotlib's style, so that drawings of one's own look like
-the others.
+looks. A cell shows a figure by ending in it. Texts are shown as written, dollars too, unless they
+hold a formula in TeX. Colours are Okabe and Ito's, which colour-blind eyes tell apart. Importing
+this module sets matplotlib's style, so that drawings of one's own look like the others.
 """
 
 import io
 import itertools
+import math
+import re
 
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from PIL import Image
 
 from imagegen_tf import images, widgets
@@ -21,6 +24,8 @@ from imagegen_tf import images, widgets
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 RGB_COLOURS = ("#D55E00", "#009E73", "#0072B2")
 _DOTS_PER_INCH = 96
+_TEX = re.compile(r"\$[^$]*\\[a-zA-Z]+[^$]*\$")  # a formula has a command; "$5 to $10" has none
+_SHORTEST_FRAME = 20  # milliseconds; browsers show shorter ones for 100
 matplotlib.rcParams.update(
     {
         "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
@@ -44,12 +49,15 @@ class _Described(Figure):
         encoded = {"image/png": self.encode("png")}
         if any(axes.images for axes in self.axes):
             encoded["image/jpeg"] = self.encode("jpeg")
-        kind = min(encoded, key=lambda one: len(encoded[one]))
+        kind = min(encoded, key=lambda name: len(encoded[name]))
         data = {kind: encoded[kind], "text/plain": self.alt}
         return data, {kind: {"alt": self.alt}}
 
     def encode(self, kind):
         """Give the figure as the bytes of a "png" or "jpeg" file."""
+        for text in self.findobj(Text):
+            if "$" in text.get_text() and not _TEX.search(text.get_text()):
+                text.set_parse_math(False)
         quality = {"pil_kwargs": {"quality": 82, "subsampling": 0}} if kind == "jpeg" else {}
         with io.BytesIO() as file:
             self.savefig(file, format=kind, dpi=_DOTS_PER_INCH, bbox_inches="tight", **quality)
@@ -155,10 +163,10 @@ def grid(pictures, titles=None, *, alt, columns=None, width=9.0, colours=None, l
     lines = max([str(title or "").count("\n") + bool(title) for title in titles])
     height = rows * (width / columns * tallest + 0.2 * lines)
     drawing, axes = figure(rows, columns, alt=alt, width=width, height=height, squeeze=False)
-    for one, picture, title in zip(axes.flat, pictures, titles, strict=False):
-        draw(one, picture, title, colours=colours, limits=limits)
-    for one in axes.flat[len(pictures) :]:
-        one.set_axis_off()
+    for place, picture, title in zip(axes.flat, pictures, titles, strict=False):
+        draw(place, picture, title, colours=colours, limits=limits)
+    for place in axes.flat[len(pictures) :]:
+        place.set_axis_off()
     return drawing
 
 
@@ -300,7 +308,7 @@ def animate(frames, *, alt, frames_per_second=8.0):
     Args:
         frames: sequence of images of one size.
         alt: text alternative: what moves and how.
-        frames_per_second: speed.
+        frames_per_second: speed; above 50 frames are left out to keep it.
     Returns:
         An IPython Image that plays in the notebook and on a page.
     Raises:
@@ -311,7 +319,8 @@ def animate(frames, *, alt, frames_per_second=8.0):
 
     if not frames_per_second > 0:
         raise ValueError(f"frames_per_second: expected a number above 0, got {frames_per_second}")
-    frames = [images.to_uint8(images.to_float(_shown(frame))) for frame in frames]
+    every = math.ceil(_SHORTEST_FRAME * frames_per_second / 1000)
+    frames = [images.to_uint8(images.to_float(_shown(frame))) for frame in list(frames)[::every]]
     if not frames or len({frame.shape for frame in frames}) != 1:
         raise ValueError("frames: expected at least one image, all of one size")
     if not alt or not alt.strip():
@@ -325,7 +334,7 @@ def animate(frames, *, alt, frames_per_second=8.0):
             "GIF",
             save_all=True,
             append_images=pictures[1:],
-            duration=round(1000 / frames_per_second),
+            duration=round(1000 * every / frames_per_second),
             loop=0,
         )
         return Picture(data=file.getvalue(), format="gif", alt=alt)
@@ -370,10 +379,10 @@ def traverse(decode, centre, *, alt, axes=range(6), span=2.5, columns=9, interac
     if widgets.is_open() if interactive is None else interactive:
         from IPython.display import display
 
-        def one(numbers):
+        def at(numbers):
             centre[axes] = numbers
             return grid(decode(centre[None]), alt=alt, width=2.5)
 
         start = {f"latent {axis}": float(centre[axis]) for axis in axes}
-        display(widgets.sliders(start, one, limits=(-span, span), alt=alt))
+        display(widgets.sliders(start, at, limits=(-span, span), alt=alt))
     return drawing

@@ -1,17 +1,16 @@
-"""Captions as rows of whole numbers, and back: a vocabulary over keras.layers.TextVectorization."""
+"""Captions as rows of whole numbers, and back."""
 
 import functools
 import json
+import string
 import sys
 import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from imagegen_tf import runtime
-
-with runtime.quiet():
-    import keras
 
 PADDING, UNKNOWN, START, END = range(4)
 _SPECIAL = ("", "[UNK]", "[START]", "[END]")
@@ -19,14 +18,15 @@ _SPECIAL = ("", "[UNK]", "[START]", "[END]")
 
 @functools.cache
 def _punctuation():
-    """List every script's punctuation; Keras' own layer leaves out that of ASCII only."""
+    """List every script's punctuation, and ASCII's symbols, for str.translate."""
     every = map(chr, range(sys.maxunicode + 1))
-    return str.maketrans({one: "" for one in every if unicodedata.category(one)[0] == "P"})
+    marks = [mark for mark in every if unicodedata.category(mark)[0] == "P"]
+    return str.maketrans("", "", "".join(marks) + string.punctuation)
 
 
-def _plain(captions):
-    """Bring texts into lower case, without punctuation."""
-    return [caption.lower().translate(_punctuation()) for caption in captions]
+def _words(caption):
+    """Split a text into its words, in lower case and without punctuation."""
+    return caption.lower().translate(_punctuation()).split()
 
 
 class Vocabulary:
@@ -52,15 +52,13 @@ class Vocabulary:
     """
 
     def __init__(self, captions, *, max_words=None, length=None):
-        layer = keras.layers.TextVectorization(max_tokens=max_words and max_words + 2)
-        captions = _plain(captions)
-        if captions:
-            layer.adapt(captions)
-        words = layer.get_vocabulary()[2:] if captions else []
-        if not words:
+        split = [_words(caption) for caption in captions]
+        counts = Counter(word for words in split for word in words)
+        if not counts:
             raise ValueError("captions: expected at least one word, got none")
-        longest = int((np.asarray(layer(captions)) > 0).sum(axis=1).max())
-        self._build(words, longest + 2 if length is None else length)
+        # The most frequent first; among equals the last in the alphabet, as Keras has it.
+        ranked = sorted(counts, key=lambda word: (counts[word], word), reverse=True)
+        self._build(ranked[:max_words], max(map(len, split)) + 2 if length is None else length)
 
     def _build(self, words, length):
         """Set the words and the length of a row."""
@@ -68,9 +66,7 @@ class Vocabulary:
             raise ValueError(f"length: expected 3 or more, for start, a word and end; got {length}")
         self.length = length
         self.words = (*_SPECIAL, *words)
-        self._layer = keras.layers.TextVectorization(
-            vocabulary=list(words), output_sequence_length=length - 2
-        )
+        self._numbers = {word: number for number, word in enumerate(self.words)}
 
     def __len__(self):
         """Count the numbers in use: the words and the four special ones."""
@@ -89,16 +85,11 @@ class Vocabulary:
         """
         if isinstance(captions, str):
             raise TypeError("captions: expected a list of texts, got one text")
-        rows = np.zeros((len(captions), self.length), np.int32)
-        if not len(captions):
-            return rows
-        numbers = np.asarray(self._layer(_plain(captions)))
-        # The layer knows padding and unknown; start and end are ours.
-        known = np.where(numbers > 1, numbers + 2, numbers)
-        count = (known > 0).sum(axis=1)
-        rows[:, 0] = START
-        rows[:, 1 : 1 + known.shape[1]] = known
-        rows[np.arange(len(rows)), 1 + count] = END
+        rows = np.full((len(captions), self.length), PADDING, np.int32)
+        for row, caption in zip(rows, captions, strict=True):
+            words = _words(caption)[: self.length - 2]
+            numbers = [START, *(self._numbers.get(word, UNKNOWN) for word in words), END]
+            row[: len(numbers)] = numbers
         return rows
 
     def decode(self, rows):
@@ -125,9 +116,8 @@ class Vocabulary:
         Returns:
             list of texts, the most frequent first.
         """
-        own = keras.layers.TextVectorization()
-        own.adapt(_plain([caption]))
-        return [str(word) for word in own.get_vocabulary()[2:] if word not in self.words[4:]]
+        counts = Counter(_words(caption))
+        return [word for word, _ in counts.most_common() if word not in self._numbers]
 
     def save(self, path):
         """Write the words and the length as JSON; `load` reads it."""

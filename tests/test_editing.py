@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage import restoration
 
-from imagegen_tf import datasets, editing, metrics
+from imagegen_tf import compositing, datasets, editing, images, metrics, noise
 
 settings.register_profile("course", deadline=None, max_examples=60)
 settings.load_profile("course")
@@ -293,3 +293,38 @@ def test_colours_do_not_ring_at_the_edge_of_alpha():
 def test_crop_takes_small_integers_without_overflow():
     image = np.zeros((300, 300, 1))
     assert editing.crop(image, np.uint8(200), 0, np.uint8(100), 9).shape == (100, 9, 1)
+
+
+CALLS = {
+    "crop": lambda image, mask: editing.crop(image, 1, 2, 8, 9),
+    "flip": lambda image, mask: editing.flip(image, "vertical"),
+    "scale": lambda image, mask: editing.scale(image, 0.5),
+    "rotate": lambda image, mask: editing.rotate(image, 30),
+    "erase": editing.erase,
+    "fill": editing.fill,
+    "mix": lambda image, mask: compositing.mix(image, image[::-1], mask),
+    "over": lambda image, mask: compositing.over(image, image[::-1]),
+    "blend": lambda image, mask: compositing.blend(image, image[::-1], "hue"),
+    "by_depth": lambda image, mask: compositing.by_depth([image, image], [mask, 1 - mask]),
+    "pyramid_blend": lambda image, mask: compositing.pyramid_blend(image, image[::-1], mask),
+    "poisson_blend": lambda image, mask: compositing.poisson_blend(image, image[::-1], mask),
+    "gaussian": lambda image, mask: noise.gaussian(image, 0.1, rng=0),
+    "salt_and_pepper": lambda image, mask: noise.salt_and_pepper(image, 0.1, rng=0),
+    "resize": lambda image, mask: images.resize(image, 7, 9),
+    "luma": lambda image, mask: images.luma(image),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_read_only_and_strided_images_work_and_stay_as_they_were(name):
+    image, mask = PHOTO[:40, :40].copy(), np.zeros((40, 40), np.float32)
+    mask[12:20, 9:20] = 1
+    expected, before = CALLS[name](image, mask), image.copy()
+    assert np.array_equal(image, before)
+    for array in (image, mask):
+        array.flags.writeable = False
+    for layout in (image, np.asfortranarray(image), np.repeat(image, 2, axis=0)[::2]):
+        layout.flags.writeable = False
+        assert np.array_equal(CALLS[name](layout, mask), expected)
+    double = CALLS[name](image.astype(np.float64), mask.astype(np.float64))
+    assert name == "by_depth" or double.dtype == np.float64

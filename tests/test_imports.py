@@ -10,13 +10,13 @@ from imagegen_tf import runtime
 
 LEVELS = [
     ("runtime",),
-    ("images.arrays", "widgets", "datasets.captions"),
+    ("images.arrays", "widgets", "datasets.captions", "reporting", "text"),
     ("images.files",),
     ("images",),
     ("noise", "editing", "compositing", "plots", "datasets.glyphs", "datasets.scenes"),
     ("datasets.files",),
     # TensorFlow below this line
-    ("layers", "text", "weights", "progress", "distributed"),
+    ("layers", "weights", "progress", "distributed"),
     ("checkpoint", "classifiers", "datasets"),
     ("metrics", "training"),
 ]

@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from imagegen_tf import datasets, metrics, noise
 from imagegen_tf.datasets import glyphs
+from imagegen_tf.progress import History
 
 PHOTO = datasets.photo("chelsea")[:100, :120]
 NOISY = noise.gaussian(PHOTO, 0.1, rng=0)
@@ -67,6 +69,22 @@ def test_report_writes_what_the_design_asks_for(runs, capsys):
     }
     assert [path.name for path in (runs / "99_test").iterdir()] == ["metrics.json"]
     assert "error" in capsys.readouterr().out
+
+
+def test_report_takes_what_run_and_trainings_tell(runs):
+    run = SimpleNamespace(num_replicas=2, policy="mixed_bfloat16")
+    trainings = [History(first=10, steps=[11, 15], seconds=2.0), History(steps=[7], seconds=1.5)]
+    fields = ("trained_here", "steps", "seconds", "num_replicas", "policy")
+    for settings, expected in (
+        ({"history": trainings[0]}, (True, 5, 2.0, 2, "mixed_bfloat16")),
+        ({"history": trainings}, (True, 12, 3.5, 2, "mixed_bfloat16")),
+        ({"steps": np.int64(5), "seconds": np.float32(2.5)}, (False, 5, 2.5, 2, "mixed_bfloat16")),
+    ):
+        row = GOOD | {"value": np.float32(0.5), "baseline": np.int64(2)}
+        metrics.report("99_test", [row], dataset="photos", seed=np.int64(3), run=run, **settings)
+        content = json.loads((runs / "99_test" / "metrics.json").read_text())
+        assert tuple(content[field] for field in fields) == expected
+        assert content["rows"] == [GOOD]
 
 
 @pytest.mark.parametrize("value", [1.5, math.nan, math.inf, -math.inf])

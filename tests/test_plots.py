@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from imagegen_tf import plots
@@ -158,3 +159,30 @@ def test_traverse_has_sliders_where_a_person_can_move_them(
         monkeypatch.setenv("JPY_SESSION_NAME", server)
     plots.traverse(shade, [0, 0, 0], axes=[0, 2], alt="x", interactive=interactive)
     assert len(shown) == expected
+
+
+@pytest.mark.parametrize("text", ["Ba$$in", "costs $5 to $10", "a_$^{", r"C:\\$x"])
+def test_texts_are_shown_as_written_unless_they_hold_a_formula(text):
+    picture = np.zeros((8, 8, 1))
+    for figure in (
+        plots.grid({text: picture}, alt="A square."),
+        plots.curves(
+            {text: ([0, 1], [0, 1]), "b": ([0, 1], [1, 0])}, xlabel=text, ylabel="", alt="A"
+        ),
+    ):
+        figure.encode("png")
+        shown = [found for found in figure.findobj(Text) if found.get_text() == text]
+        assert shown and not any(found.get_parse_math() for found in shown)
+    formula = plots.grid({r"$\sqrt{v}$": picture}, alt="A square.")
+    formula.encode("png")
+    assert formula.axes[0].title.get_parse_math()
+
+
+@pytest.mark.parametrize(
+    ("speed", "count", "duration"), [(8, 240, 120), (60, 120, 30), (240, 48, 20)]
+)
+def test_fast_animations_keep_their_pace_by_fewer_frames(speed, count, duration):
+    frames = [np.full((2, 2, 1), number / 240) for number in range(240)]
+    shown = plots.animate(frames, alt="It brightens.", frames_per_second=speed)
+    picture = Image.open(io.BytesIO(shown.data))
+    assert (picture.n_frames, picture.info["duration"]) == (count, duration)
