@@ -1,7 +1,6 @@
 """The command line of the course: python -m imagegen_tf --help.
 
-`course` is imported where it is needed, so that `doctor` also runs where one of its packages is
-missing.
+Each command imports what it needs, so that `doctor` also runs where a package is missing.
 """
 
 import argparse
@@ -19,20 +18,16 @@ def parser():
     )
     commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    command = commands.add_parser("doctor", help="say what is installed and what is missing")
-    command.set_defaults(action=doctor)
+    def add(action, text, **options):
+        command = commands.add_parser(action.__name__, help=text, **options)
+        command.set_defaults(action=action)
+        return command
 
-    command = commands.add_parser(
-        "lab",
-        help="open the course in JupyterLab",
-        epilog="Further arguments go to JupyterLab, for example --no-browser --port 9999.",
-    )
-    command.set_defaults(action=lab)
-
-    command = commands.add_parser(
-        "run", help="execute chapters without a browser; web pages go to runs/pages"
-    )
-    add_chapters(command)
+    add(doctor, "say what is installed and what is missing")
+    further = "Further arguments go to JupyterLab, for example --no-browser --port 9999."
+    add(lab, "open the course in JupyterLab", epilog=further)
+    command = add(run, "execute chapters without a browser; web pages go to runs/pages")
+    _take_chapters(command)
     command.add_argument(
         "--profile",
         choices=runtime.PROFILES,
@@ -44,65 +39,47 @@ def parser():
         action="extend",
         default=[],
         metavar="NAME=VALUE",
-        help="override a name of the chapter's parameters cell",
+        help="override names of the chapter's parameters cell",
     )
     command.add_argument(
-        "--seeds",
-        nargs="+",
-        type=int,
-        metavar="N",
-        help="run with each of these seeds",
+        "--seeds", nargs="+", type=_seed, metavar="N", help="run with each of these seeds"
     )
     command.add_argument(
         "--keep",
         action="store_true",
         help="keep what is measured under data/results, and write RESULTS.md anew",
     )
-    command.set_defaults(action=run)
-
-    command = commands.add_parser(
-        "test", help="check style, run the unit tests, and execute every chapter (quick)"
-    )
+    command = add(test, "check style, run the unit tests, and execute every chapter (quick)")
     command.add_argument("--chapter", metavar="NN", help="execute only this chapter")
-    command.set_defaults(action=test)
-
-    command = commands.add_parser(
-        "notebooks", help="execute chapters in place (quick) and store their outputs"
-    )
-    add_chapters(command)
-    command.set_defaults(action=notebooks)
-
-    command = commands.add_parser("student", help="write the students' version of the graded labs")
-    command.set_defaults(action=student)
-
-    command = commands.add_parser("grade", help="grade the labs that students handed in")
+    _take_chapters(add(notebooks, "execute chapters in place (quick) and store their outputs"))
+    add(student, "write the students' version of the graded labs")
+    command = add(grade, "grade the labs that students handed in")
     command.add_argument("folder", help="holds a folder for each student, with the labs in it")
-    command.set_defaults(action=grade)
-
-    command = commands.add_parser("site", help="build the site into build/site, offline")
-    command.set_defaults(action=site)
-
-    command = commands.add_parser("results", help="write RESULTS.md from data/results")
-    command.set_defaults(action=results)
+    add(site, "build the site into build/site, offline")
+    add(results, "write RESULTS.md from data/results")
     return root
 
 
-def add_chapters(command):
+def _take_chapters(command):
     """Let a command take chapters."""
-    command.add_argument(
-        "chapters",
-        nargs="*",
-        metavar="CHAPTER",
-        help="number or name, for example 02 or image_editing (default: all)",
-    )
+    text = "number or name, for example 02 or image_editing (default: all)"
+    command.add_argument("chapters", nargs="*", metavar="CHAPTER", help=text)
+
+
+def _seed(text):
+    """Read a seed; a chapter's number behind --seeds would be swallowed."""
+    if not text.isdecimal() or (text != "0" and text.startswith("0")):
+        message = f"{text!r} is no seed; name chapters first: run 02 --seeds 0 1 2"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
 
 
 def doctor(arguments):
-    """Print the machine report."""
+    """Print what the machine has and what is missing."""
     try:
         from course import doctor
 
-        print(doctor.table(doctor.report()))
+        print(doctor.table(doctor.examine()))
     except ImportError as error:
         print(f"TensorFlow cannot be imported ({error}). Install it: make install", file=sys.stderr)
         return 1
@@ -113,27 +90,23 @@ def lab(arguments):
     """Start JupyterLab."""
     from course import notebooks
 
-    notebooks.lab(arguments.rest)
+    notebooks.open_jupyterlab(arguments.rest)
     return 0
 
 
 def run(arguments):
     """Execute chapters into the runs folder."""
-    from course import notebooks
+    from course import notebooks, results
 
     if arguments.profile:
         os.environ["IMAGEGEN_PROFILE"] = arguments.profile
     settings = dict(parameters.parse(text) for text in arguments.set)
-    each = [settings | {"SEED": seed} for seed in arguments.seeds or ()] or [settings]
-    more = {}
-    if arguments.keep:
-        from course import results
-
-        more = {"kept": results.keep_chapter}
+    per_seed = [settings | {"SEED": seed} for seed in arguments.seeds or ()] or [settings]
+    keep = results.keep_chapter if arguments.keep else None
     paths = notebooks.chapters(arguments.chapters)
-    outcomes = [outcome for one in each for outcome in notebooks.run(paths, one, **more)]
+    outcomes = [outcome for each in per_seed for outcome in notebooks.run(paths, each, keep)]
     print(f"Pages: {runtime.runs_folder() / 'pages' / 'index.html'}")
-    return report(outcomes)
+    return _exit_status(outcomes)
 
 
 def test(arguments):
@@ -149,15 +122,15 @@ def notebooks(arguments):
     from course import notebooks
 
     paths = notebooks.chapters(arguments.chapters)
-    return report(notebooks.refresh(paths if arguments.chapters else [*paths, notebooks.TEMPLATE]))
+    every = paths if arguments.chapters else [*paths, notebooks.TEMPLATE]
+    return _exit_status(notebooks.refresh(every))
 
 
 def student(arguments):
     """Write the students' version of the labs."""
     from course import grading
 
-    for path in grading.student():
-        print(path)
+    print(*grading.student(), sep="\n")
     return 0
 
 
@@ -189,7 +162,7 @@ def results(arguments):
     return 0
 
 
-def report(outcomes):
+def _exit_status(outcomes):
     """Print what failed; return the exit status."""
     from course import notebooks
 
@@ -201,6 +174,9 @@ def report(outcomes):
 
 def main(words=None):
     """Run one command; return its exit status: 0 good, 1 something failed, 2 wrong arguments."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a letter that a pipe does not know stops no work
+            stream.reconfigure(errors="replace")
     root = parser()
     arguments, rest = root.parse_known_args(words)
     if rest and arguments.action is not lab:

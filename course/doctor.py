@@ -26,7 +26,7 @@ GIB = 2**30
 ADVICE_WIDTH = 78
 
 
-def report():
+def examine():
     """Describe this machine as lines of (name, value, advice), the last ones what `setup` chooses.
 
     Imports TensorFlow, without the log of its start. No path of this machine is in the report,
@@ -60,7 +60,7 @@ def table(lines):
     """Lay the lines of a report out as an aligned table, each advice below its line.
 
     Args:
-        lines: as `report` returns them.
+        lines: as `examine` returns them.
     Returns:
         str, without a newline at its end.
     Example:

@@ -18,7 +18,7 @@ import nbformat
 import psutil
 from tqdm import tqdm
 
-from course import pages, parameters
+from course import parameters, site
 from imagegen_tf import runtime
 
 ROOT = runtime.repository()
@@ -121,24 +121,27 @@ def run(paths, settings=None, kept=None):
     Raises:
         ValueError: a setting that one of the chapters does not have; then none is run.
     """
-    notebooks = {path: prepare(path, settings or {}) for path in paths}
+    settings = settings or {}
+    chapters_to_run = {path: prepare(path, settings) for path in paths}
     runs, profile = runtime.runs_folder(), runtime.profile()
 
     def keep(path, notebook, outcome):
+        values = parameters.typed(nbformat.read(path, as_version=4), settings)
         notebook.metadata["imagegen"] = {
             "status": outcome.status,
             "minutes": round(outcome.minutes, 2),
             "profile": profile,
-            "settings": {name: str(value) for name, value in (settings or {}).items()},
+            "settings": {name: str(value) for name, value in values.items()},
         }
         runtime.write_text(runs / path.stem / path.name, as_text(notebook))
-        page = pages.page(notebook, path.stem, path.parent)
-        runtime.write_text(runs / "pages" / f"{path.stem}.html", page)
-        runtime.write_text(runs / "pages" / "index.html", pages.index(_history(path.parent, runs)))
         if kept:
-            kept(path, settings or {}, outcome)
+            kept(path, values, outcome)
 
-    return _execute(notebooks, os.environ | {"IMAGEGEN_PROFILE": profile}, keep)
+    try:
+        return _execute(chapters_to_run, os.environ | {"IMAGEGEN_PROFILE": profile}, keep)
+    finally:  # of what was executed before an interruption, too
+        if runs.exists():
+            site.pages(_history(paths[0].parent, runs), runs / "pages")
 
 
 def refresh(paths):
@@ -176,7 +179,7 @@ def explain(outcomes):
     return "\n\n".join(texts)
 
 
-def lab(arguments=()):
+def open_jupyterlab(arguments=()):
     """Start JupyterLab at the first chapter; returns when it is stopped.
 
     Args:
@@ -345,15 +348,13 @@ def as_text(notebook):
 
 
 def _history(folder, runs):
-    """List (chapter, status, profile and settings, minutes) of every chapter's latest kept run."""
-    rows = []
+    """Give (executed copy, status, profile and settings, minutes) of every chapter's latest run."""
+    rows = {}
     for path in chapters(folder=folder):
-        copy = runs / path.stem / path.name
+        copy, row = runs / path.stem / path.name, (None, "not run", "", None)
         if copy.exists():
             run = nbformat.read(copy, as_version=4).metadata.get("imagegen", {})
             changed = [f"{name}={value}" for name, value in run.get("settings", {}).items()]
-            how = " ".join([run["profile"], *changed])
-            rows.append((path.stem, run["status"], how, run["minutes"]))
-        else:
-            rows.append((path.stem, "not run", "", None))
+            row = (copy, run["status"], " ".join([run["profile"], *changed]), run["minutes"])
+        rows[path.stem] = row
     return rows

@@ -133,7 +133,7 @@ def keep_ratios(content):
 
 def machine_name():
     """Name this machine in a few words: processor, cores, its best feature, GPUs."""
-    lines = {name: value for name, value, _ in doctor.report()}
+    lines = {name: value for name, value, _ in doctor.examine()}
     gpus = [value for name, value in lines.items() if name[:4] == "GPU " and name[4:].isdigit()]
     return ", ".join([lines["processor"], f"{lines['cores']} cores", best_feature(), *gpus])
 

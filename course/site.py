@@ -1,19 +1,21 @@
-"""The site: every chapter with its outputs as a page, built offline, and checked.
+"""Web pages: the site of all chapters, and the pages of a run; both offline.
 
 Sphinx does the work, with MyST-NB and a book theme; its settings stand in site/conf.py.
 """
 
 import os
+import re
 import shutil
 import sys
+import tempfile
 import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import nbformat
+from latex2mathml.converter import convert
 
-from course import notebooks
 from imagegen_tf import runtime
 
 ROOT = runtime.repository()
@@ -80,6 +82,71 @@ def hosted(path, found):
     return notebook
 
 
+def mathml(equation, display="inline"):
+    """Turn an equation from LaTeX into MathML, which browsers draw by themselves.
+
+    Args:
+        equation: LaTeX without its dollar signs.
+        display: "inline", or "block" for an equation on a line of its own.
+    Returns:
+        str, a `math` element.
+    Raises:
+        ValueError: a command that the converter does not know.
+    Example:
+        >>> mathml("x").endswith("<mi>x</mi></mrow></math>")
+        True
+    """
+    result = convert(equation.replace("{aligned}", "{split}"), display=display)
+    unknown = re.findall(r"<mi>(\\\w+)", result)
+    if unknown:
+        raise ValueError(f"equation {equation!r} has {unknown[0]}, which MathML pages do not know")
+    return result.replace("<mi>&</mi>", "<mi>&amp;</mi>")
+
+
+def _sphinx(source, folder, *options):
+    """Let Sphinx make the pages of a folder; give its exit status."""
+    try:
+        from sphinx.cmd.build import main
+    except ImportError as error:
+        raise ValueError(f"pages need Sphinx ({error}): make install") from error
+    shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as doctrees:
+        places = ["-c", str(ROOT / "site"), "-d", doctrees, str(source), str(folder)]
+        return main(["--quiet", "-b", "html", *options, *places])
+
+
+def pages(copies, folder):
+    """Make the pages of executed chapters, and one that lists them.
+
+    Args:
+        copies: dict of the chapter's name to (path of its executed copy, status, profile and
+            settings, minutes); a path of None where a chapter was not run yet.
+        folder: where to; what was there is removed.
+    Returns:
+        pathlib.Path of the page that lists them.
+    Raises:
+        ValueError: Sphinx is not installed.
+    """
+    lines = ["# Chapters", "", "| chapter | status | profile | minutes |", "|---|---|---|---:|"]
+    with tempfile.TemporaryDirectory() as source:
+        for name, (path, status, how, minutes) in copies.items():
+            if path:
+                shutil.copyfile(path, Path(source, f"{name}.ipynb"))
+            link = f"[{name}]({name}.ipynb)" if path else name
+            taken = f"{minutes:.1f}" if path else ""
+            lines.append(f"| {link} | {status} | `{how or '-'}` | {taken} |")
+        toctree = [
+            "",
+            "```{toctree}",
+            ":hidden:",
+            *(n for n, run in copies.items() if run[0]),
+            "```",
+        ]
+        runtime.write_text(Path(source, "index.md"), "\n".join([*lines, *toctree, ""]))
+        _sphinx(source, folder, "-D", "root_doc=index", "-D", "include_patterns=**", "-Q")
+    return Path(folder) / "index.html"
+
+
 def build(folder=None):
     """Build the site from what is stored; nothing is executed or fetched.
 
@@ -91,18 +158,10 @@ def build(folder=None):
         ValueError: Sphinx is not installed, complains, or a link or picture leads nowhere.
     """
     folder = Path(folder or FOLDER)
-    try:
-        from sphinx.cmd.build import main as sphinx
-    except ImportError as error:
-        raise ValueError(f"the site needs Sphinx ({error}): make install") from error
-    shutil.rmtree(folder, ignore_errors=True)
-    doctrees = folder.parent / f"{folder.name}-doctrees"
-    shutil.rmtree(doctrees, ignore_errors=True)
-    options = ["--quiet", "--fail-on-warning", "--keep-going", "-c", str(ROOT / "site")]
-    if sphinx([*options, "-b", "html", "-d", str(doctrees), str(ROOT), str(folder)]):
+    if _sphinx(ROOT, folder, "--fail-on-warning", "--keep-going"):
         raise ValueError("the site was not built: Sphinx says above what is wrong")
     found = address()
-    for path in notebooks.chapters() if found else ():
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if found else ():
         runtime.write_text(folder / "colab" / path.name, nbformat.writes(hosted(path, found)))
     runtime.write_text(folder / ".nojekyll", "")
     shutil.copyfile(folder / "README.html", folder / "index.html")

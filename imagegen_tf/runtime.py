@@ -69,7 +69,10 @@ def runs_folder():
     """
     if worker()[0] > 0:
         return Path(_thrown_away().name)
-    return repository() / Path(os.environ.get("IMAGEGEN_RUNS") or "runs").expanduser()
+    folder = repository() / Path(os.environ.get("IMAGEGEN_RUNS") or "runs").expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"IMAGEGEN_RUNS: expected a folder, got the file {folder}")
+    return folder
 
 
 @functools.cache
@@ -288,6 +291,9 @@ def setup(seed=0, precision="auto", profile=None):
     """
     if profile not in (None, *PROFILES):
         raise ValueError(f"profile is {profile!r}, expected 'quick' or 'full'")
+    if int(seed) < 0:
+        raise ValueError(f"seed is {seed}, expected 0 or more")
+    runs_folder()  # a setting that is wrong is better told now than after the training
     arguments = (int(seed), precision, profile or pick(quick="quick", full="full"))
     if _settled and arguments not in _settled:
         raise RuntimeError(

@@ -1,7 +1,8 @@
-"""How Sphinx makes the site out of the notebooks and documents as they stand.
+"""How Sphinx makes pages out of notebooks and documents as they stand.
 
-Called by course.site, with the repository as source. Nothing is executed, and the pages
-fetch nothing: equations become MathML, the search is Sphinx' own.
+Called by course.site, with the repository as source for the site, or with a folder of executed
+copies for the pages of a run. Nothing is executed, and the pages fetch nothing: equations become
+MathML, the search is Sphinx' own.
 """
 
 import base64
@@ -12,7 +13,7 @@ from pathlib import Path
 import nbformat
 from docutils import nodes
 
-from course import notebooks, pages, site
+from course import notebooks, site
 
 ROOT = site.ROOT
 DOCUMENTS = ("TEACHING.md", "RESULTS.md", "CONTRIBUTING.md", "CHANGELOG.md")
@@ -63,9 +64,9 @@ def contents():
 
 def read_source(app, name, source):
     """Add the contents to the start page, and buttons to chapters; fold solutions."""
-    if name == root_doc:
+    if name == "README":
         source[0] += contents()
-    if not (ROOT / f"{name}.ipynb").exists():
+    if not Path(app.srcdir, f"{name}.ipynb").exists():
         return
     notebook = json.loads(source[0])
     for cell in notebook["cells"]:
@@ -103,13 +104,13 @@ def alternatives(path):
 
 def inline_equation(writer, node):
     """Write an equation inside a line."""
-    writer.body.append(pages.mathml(node.astext()))
+    writer.body.append(site.mathml(node.astext()))
     raise nodes.SkipNode
 
 
 def block_equation(writer, node):
     """Write an equation on a line of its own."""
-    writer.body.append(f'<div class="math">{pages.mathml(node.astext(), "block")}</div>')
+    writer.body.append(f'<div class="math">{site.mathml(node.astext(), "block")}</div>')
     raise nodes.SkipNode
 
 

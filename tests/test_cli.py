@@ -1,7 +1,8 @@
-"""course and its command line, on throw-away chapters of two or three cells."""
+"""The command line and the running of chapters, on throw-away chapters of two or three cells."""
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -50,53 +51,77 @@ def folder(tmp_path):
     return tmp_path / "notebooks"
 
 
-@pytest.mark.parametrize(
-    ("names", "expected"),
-    [
-        ((), ["00_start_here", "01_noise_images", "10_text_to_image"]),
-        (("01",), ["01_noise_images"]),
-        (("1",), ["01_noise_images"]),
-        (("noise_images",), ["01_noise_images"]),
-        (("01_noise_images.ipynb",), ["01_noise_images"]),
-        (("10", "00", "start_here"), ["00_start_here", "10_text_to_image"]),
-    ],
-)
-def test_chapters_are_found_by_number_or_name(folder, names, expected):
-    assert [path.stem for path in notebooks.chapters(names, folder)] == expected
-
-
-@pytest.mark.parametrize("name", ["02", "scratch", "noise", ""])
-def test_unknown_chapters_are_refused(folder, name):
-    with pytest.raises(ValueError, match=f"no chapter '{name}', expected one of 00_start_here, 01"):
-        notebooks.chapters([name], folder)
-
-
-def test_a_folder_without_chapters_is_refused(tmp_path):
+def test_chapters_are_found_by_number_or_name(folder, tmp_path):
+    names = ["00_start_here", "01_noise_images", "10_text_to_image"]
+    for asked, expected in (
+        ((), names),
+        (("1",), names[1:2]),
+        (("noise_images", "01_noise_images.ipynb"), names[1:2]),
+        (("10", "00", "start_here"), [names[0], names[2]]),
+    ):
+        assert [path.stem for path in notebooks.chapters(asked, folder)] == expected
+    for name in ("02", "scratch", "noise", ""):
+        with pytest.raises(ValueError, match=f"no chapter '{name}', expected one of 00_start_here"):
+            notebooks.chapters([name], folder)
     with pytest.raises(ValueError, match="no chapters"):
         notebooks.chapters(folder=tmp_path)
 
 
+PARAMETERS = """\
+STEPS = runtime.pick(
+    quick=20, full=20_000
+)
+TRAIN = True; RATE: float = 1e-3
+DATASET = "digits"
+SIZES = (28, 64)
+SECONDS = 20 * 60
+PAIR = make()"""
+
+
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("text", "value"),
     [
-        ("STEPS=200", ("STEPS", 200)),
-        ("RATE=-1e-3", ("RATE", -0.001)),
-        ("TRAIN=False", ("TRAIN", False)),
-        ("SIZES=[32, 64]", ("SIZES", [32, 64])),
-        ("DATASET=photos", ("DATASET", "photos")),
-        ("DATASET='12'", ("DATASET", "12")),
-        ("DATASET=folder:a=b", ("DATASET", "folder:a=b")),
-        ("NOTE=", ("NOTE", "")),
+        ("STEPS=200", 200),
+        ("STEPS=1e4", 10_000),
+        ("SECONDS=5", 5),
+        ("RATE=1", 1.0),
+        ("RATE=-1e-3", -0.001),
+        ("TRAIN=false", False),
+        ("TRAIN=No", False),
+        ("TRAIN=1", True),
+        ("SIZES=[32]", (32,)),
+        ("DATASET=folder:a=b", "folder:a=b"),
+        ("DATASET=20240131_101500", "20240131_101500"),
+        ("DATASET='12'", "12"),
+        ("DATASET=None", "None"),
+        ("DATASET=", ""),
+        ("PAIR=(1, 2)", (1, 2)),
+        ("STEPS=many", "expected a value like 20, got 'many'"),
+        ("STEPS=1.5", "expected a value like 20, got '1.5'"),
+        ("STEPS=True", "expected a value like 20, got 'True'"),
+        ("TRAIN=2", "expected a value like True, got '2'"),
+        ("SIZES=28", "expected a value like"),
+        ("RATE=fast", "expected a value like 0.001"),
     ],
 )
-def test_settings_are_literals_or_text(text, expected):
-    assert parameters.parse(text) == expected
+def test_what_is_typed_gets_the_type_that_the_parameter_has(tmp_path, text, value):
+    name, typed = parameters.parse(text)
+    path = write(tmp_path, "00_a", parameters=PARAMETERS)
+    if isinstance(value, str) and value.startswith("expected"):
+        with pytest.raises(ValueError, match=f"{name}: {re.escape(value)}"):
+            notebooks.prepare(path, {name: typed})
+        return
+    names = {"make": lambda: None, "runtime": runtime}
+    exec(notebooks.prepare(path, {name: typed}).cells[1].source, names)
+    assert names[name] == value and type(names[name]) is type(value)
 
 
-@pytest.mark.parametrize("text", ["STEPS", "=3", "2=3", "A B=3"])
-def test_settings_without_a_name_are_refused(text):
-    with pytest.raises(ValueError, match="expected NAME=VALUE"):
-        parameters.parse(text)
+def test_settings_without_a_name_and_seeds_below_zero_are_refused(tmp_path):
+    for text in ("STEPS", "=3", "2=3", "A B=3"):
+        with pytest.raises(ValueError, match="expected NAME=VALUE"):
+            parameters.parse(text)
+    with pytest.raises(ValueError, match="SEED is -1, expected 0 or more"):
+        notebooks.prepare(write(tmp_path, "00_a", parameters="SEED = 0"), {"SEED": "-1"})
 
 
 def test_prepare_puts_the_values_in_the_place_of_the_old_ones(tmp_path):
@@ -119,25 +144,18 @@ def test_prepare_puts_the_values_in_the_place_of_the_old_ones(tmp_path):
     assert after == "print(STEPS)"
 
 
-@pytest.mark.parametrize("name", ["WRONG", "i", "steps"])
-def test_prepare_refuses_an_unknown_parameter(tmp_path, name):
-    path = write(tmp_path, "00_a", parameters="STEPS = [i for i in range(3)]\nSEED = 0")
-    with pytest.raises(ValueError, match=f"^00_a has no parameter {name}, expected STEPS, SEED$"):
-        notebooks.prepare(path, {name: 1})
-
-
-def test_prepare_refuses_a_parameter_where_no_cell_has_any(tmp_path):
-    path = write(tmp_path, "00_a", "STEPS = 1")
-    with pytest.raises(ValueError, match="^00_a has no parameters cell, so STEPS cannot be set$"):
-        notebooks.prepare(path, {"STEPS": 1})
-
-
-def test_prepare_drops_stored_outputs(tmp_path):
-    path = write(tmp_path, "00_a", "1 / 0", "2")
+def test_prepare_refuses_unknown_parameters_and_drops_stored_outputs(tmp_path):
+    path = write(tmp_path, "00_a", "2", parameters="STEPS = [i for i in range(3)]\nSEED = 0")
+    for name in ("WRONG", "i", "steps"):
+        with pytest.raises(ValueError, match=f"^00_a has no parameter {name}, expected STEPS, SE"):
+            notebooks.prepare(path, {name: 1})
     notebook = nbformat.read(path, as_version=4)
     notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text="from an earlier run")]
     nbformat.write(notebook, path)
     assert notebooks.prepare(path, {}).cells[2].outputs == []
+    bare = write(tmp_path, "01_b", "STEPS = 1")
+    with pytest.raises(ValueError, match="^01_b has no parameters cell, so STEPS cannot be set$"):
+        notebooks.prepare(bare, {"STEPS": 1})
 
 
 def test_run_keeps_copy_page_and_index_and_goes_on_after_a_failure(tmp_path, monkeypatch, capfd):
@@ -195,19 +213,14 @@ def test_run_keeps_copy_page_and_index_and_goes_on_after_a_failure(tmp_path, mon
     assert "ZeroDivisionError" in page
     assert "<msup><mi>x</mi><mn>2</mn></msup>" in page
     index = (runs / "pages" / "index.html").read_text(encoding="utf-8")
-    assert '<a href="01_good.html">01_good</a></td><td>passed</td>' in index
-    assert "<td>full STEPS=5</td><td>0." in index
-    assert '<a href="00_bad.html">00_bad</a></td><td>failed</td>' in index
-    files = sorted(str(path.relative_to(runs)) for path in runs.rglob("*") if path.is_file())
-    assert files == [
-        os.path.join("00_bad", "00_bad.ipynb"),
-        os.path.join("01_good", "01_good.ipynb"),
-        os.path.join("02_dead", "02_dead.ipynb"),
-        os.path.join("pages", "00_bad.html"),
-        os.path.join("pages", "01_good.html"),
-        os.path.join("pages", "02_dead.html"),
-        os.path.join("pages", "index.html"),
+    cells = [
+        re.sub(r"<[^>]*>", "", cell).strip() for cell in re.findall(r"<td.*?</td>", index, re.S)
     ]
+    assert cells[:3] == ["00_bad", "failed", "full"]
+    assert cells[4:7] == ["01_good", "passed", "full STEPS=5"]
+    assert 'href="01_good.html"' in index
+    kept = {path.name for path in runs.rglob("*.ipynb") if path.parent.parent == runs}
+    assert kept == {"00_bad.ipynb", "01_good.ipynb", "02_dead.ipynb"}
 
 
 def test_run_refuses_before_anything_runs(tmp_path):
@@ -309,19 +322,6 @@ def test_test_fails_if_any_of_its_parts_does(monkeypatch, failing):
     assert sorted(together + alone) == sorted(every)
 
 
-def test_test_of_one_chapter_executes_no_other(monkeypatch, tmp_path):
-    seen = []
-    path = tmp_path / "00_a.ipynb"
-    monkeypatch.setattr(notebooks, "_closed_network", lambda: [])
-    monkeypatch.setattr(
-        notebooks.subprocess,
-        "run",
-        lambda command, **_: seen.append(command) or subprocess.CompletedProcess(command, 0),
-    )
-    assert notebooks.test(path)
-    assert [part for command in seen for part in command if ".ipynb" in part] == [str(path)]
-
-
 def test_closed_network_leaves_only_loopback():
     prefix = notebooks._closed_network()
     if not prefix:
@@ -337,40 +337,50 @@ def test_closed_network_leaves_only_loopback():
     assert result.stdout.split() == ["lo"]
 
 
-def test_closed_network_is_not_promised_where_the_system_cannot(monkeypatch):
-    monkeypatch.setattr(notebooks.shutil, "which", lambda _: None)
-    assert notebooks._closed_network() == []
-    monkeypatch.setattr(notebooks.shutil, "which", lambda _: "unshare")
-    refused = subprocess.CompletedProcess((), 1)
-    monkeypatch.setattr(notebooks.subprocess, "run", lambda *_, **__: refused)
-    assert notebooks._closed_network() == []
-
-
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (["run", "77"], "there is no chapter '77', expected one of"),
         (["run", "00", "--set", "STEPS"], "expected NAME=VALUE after --set, got 'STEPS'"),
         (["run", "00", "--set", "WRONG=1"], "has no parameter"),
-        (["test", "--chapter", "77"], "there is no chapter '77'"),
+        (["run", "00", "--set", "SEED=a"], "SEED: expected a value like 0, got 'a'"),
         (["notebooks", "77"], "there is no chapter '77'"),
+        (["run", "00"], "IMAGEGEN_RUNS: expected a folder, got the file"),
     ],
 )
 def test_wrong_arguments_end_in_one_sentence(words, sentence, folder, monkeypatch, capsys):
     write(folder, "00_start_here", parameters="SEED = 0")
     monkeypatch.setattr(notebooks, "NOTEBOOKS", folder)
+    if "IMAGEGEN_RUNS" in sentence:
+        monkeypatch.setenv("IMAGEGEN_RUNS", __file__)
     assert cli.main(words) == 2
     captured = capsys.readouterr()
     assert sentence in captured.err
     assert (captured.out, captured.err.count("\n")) == ("", 1)
 
 
-@pytest.mark.parametrize("words", [["run", "--wrong"], ["walk"], [], ["run", "--profile", "fast"]])
-def test_the_parser_refuses_what_it_does_not_know(words, capsys):
-    with pytest.raises(SystemExit) as exit:
-        cli.main(words)
-    assert exit.value.code == 2
-    assert "error:" in capsys.readouterr().err
+def test_the_parser_refuses_what_it_does_not_know(capsys):
+    for words in (["run", "--wrong"], ["walk"], [], ["run", "--seeds", "0", "1", "02"]):
+        with pytest.raises(SystemExit) as exit:
+            cli.main(words)
+        assert exit.value.code == 2
+        assert "error:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8"])
+def test_letters_that_a_pipe_does_not_know_stop_nothing(tmp_path, encoding):
+    script = (
+        "from course import cli\n"
+        r"def doctor(_): print('\u017c\u00f3\u0142w \udcff')" + "\n"
+        "cli.doctor = doctor; cli.main(['doctor'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONIOENCODING": f"{encoding}:strict"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"") and b"w ?" in done.stdout
 
 
 def test_run_reports_failures_in_its_exit_status(monkeypatch, folder, capsys):
@@ -379,10 +389,10 @@ def test_run_reports_failures_in_its_exit_status(monkeypatch, folder, capsys):
         notebooks.Outcome("01_b", 1.0, "cell 2 of 3", "Oh: no"),
     ]
     monkeypatch.setattr(notebooks, "NOTEBOOKS", folder)
-    monkeypatch.setattr(notebooks, "run", lambda paths, settings: outcomes)
+    monkeypatch.setattr(notebooks, "run", lambda paths, settings, kept: outcomes)
     monkeypatch.setenv("IMAGEGEN_PROFILE", "quick")
     assert cli.main(["run", "--profile", "full", "--set", "A=1", "B=x"]) == 1
     assert os.environ["IMAGEGEN_PROFILE"] == "full"
     assert capsys.readouterr().err == "\n01_b failed in cell 2 of 3:\n    Oh: no\n"
-    monkeypatch.setattr(notebooks, "run", lambda paths, settings: outcomes[:1])
+    monkeypatch.setattr(notebooks, "run", lambda paths, settings, kept: outcomes[:1])
     assert cli.main(["run"]) == 0

@@ -22,7 +22,7 @@ def known_machine(monkeypatch):
 
 def report():
     """The report as {name: (value, advice)}."""
-    return {name: (value, advice) for name, value, advice in doctor.report()}
+    return {name: (value, advice) for name, value, advice in doctor.examine()}
 
 
 def test_report_says_what_setup_chooses(known_machine, monkeypatch):

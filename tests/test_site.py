@@ -124,3 +124,17 @@ def test_the_check_finds(tmp_path, text, fault):
     (tmp_path / "a.html").write_text(text)
     (tmp_path / "b.html").write_text('<p id="here">')
     assert site.faults(tmp_path) == ([fault] if fault else [])
+
+
+@pytest.mark.parametrize(
+    ("equation", "part"),
+    [
+        (r"\hat{x}", "<mover"),
+        (r"\begin{aligned}a &= b \\ c &= d\end{aligned}", "<mtable"),
+        (r"\mathcal{N}(\mu, \sigma^2)", "<mi>&#x003C3;</mi>"),
+    ],
+)
+def test_mathml_knows_what_chapters_write_and_refuses_other_commands(equation, part):
+    assert part in site.mathml(equation)
+    with pytest.raises(ValueError, match=r"\\nonsense"):
+        site.mathml(r"\nonsense{x}")

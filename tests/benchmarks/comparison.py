@@ -25,7 +25,7 @@ FIELDS = {
 
 def content(rows, command):
     """Give what the JSON holds: how the rows were made, and the rows."""
-    lines = {name: value for name, value, _ in doctor.report()}
+    lines = {name: value for name, value, _ in doctor.examine()}
     return {
         "schema": SCHEMA,
         "title": "Benchmarks",

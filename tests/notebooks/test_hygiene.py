@@ -8,7 +8,7 @@ import statistics
 import nbformat
 import pytest
 
-from course import notebooks, pages
+from course import notebooks, site
 
 SECTIONS = ("Parameters", "Measure", "Lessons", "Exercises", "References")
 NOTEBOOKS = sorted(notebooks.NOTEBOOKS.glob("*.ipynb"))
@@ -66,7 +66,7 @@ def headings(notebook):
             found += re.findall(r"^(#+) +(.*)$", text, flags=re.MULTILINE)
             for equation in re.findall(r"\$\$(.+?)\$\$|(?<![\\$])\$([^$\n]+)\$", prose(text)):
                 try:
-                    pages.mathml("".join(equation))
+                    site.mathml("".join(equation))
                 except Exception as error:
                     yield f"has an equation that pages cannot draw: {error}"
     depths = [len(marks) for marks, _ in found]
