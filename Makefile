@@ -22,8 +22,8 @@ export PIP_NO_INDEX   = 1
 export PIP_FIND_LINKS = $(WHEELS)
 endif
 
-.PHONY: help install lock doctor lab run check test test-browser bench results notebooks student grade site \
-  wheelhouse
+.PHONY: help install lock doctor lab run check test test-browser release-check bench results notebooks \
+  student grade site wheelhouse
 
 help:
 	@echo 'make lab                 open the course in the browser (installs it first, as all do)'
@@ -41,6 +41,7 @@ help:
 	@echo 'make grade SUBMISSIONS=folder   grade the labs in folder/STUDENT/'
 	@echo 'make site                build the site from the stored outputs, into build/site'
 	@echo 'make test-browser        use five chapters in JupyterLab with Chromium'
+	@echo 'make release-check       check what a release promises: locks, documents, kept results'
 	@echo 'make wheelhouse          collect all packages in build/wheelhouse, to carry them; there:'
 	@echo '                         make install WHEELS=build/wheelhouse'
 	@echo 'make install             only install, into .venv; GPU=1 for an NVIDIA GPU on Linux'
@@ -122,6 +123,9 @@ test-browser: install
 	@$(PIP) --require-hashes -r requirements-browser.lock
 	@$(VENV_PYTHON) -m pytest tests/browser
 
+release-check: install
+	@$(VENV_PYTHON) -m pytest tests/release
+
 wheelhouse: install
 	@$(VENV_PYTHON) -m pip download -qq --disable-pip-version-check --require-hashes -r $(LOCK) \
 	  --dest build/wheelhouse
@@ -132,7 +136,7 @@ FROM := $(if $(WHEELS),from $(WHEELS),$(SIZE) to download, once)
 PIP  := $(VENV_PYTHON) -m pip install -qq --disable-pip-version-check
 COMPILE := $(VENV_PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-header
-EXTRAS  := pyproject.toml --extra dev --extra teach --extra site
+EXTRAS  := pyproject.toml --extra dev --extra teach
 
 # Sets the shell variable `found` to the first Python that runs and fits, or says what to install.
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))

@@ -1,4 +1,4 @@
-"""The machine report: what is installed, what the machine has, and what `setup` makes of it."""
+"""What is installed, what the machine has, what `setup` makes of it, and what to do about it."""
 
 import os
 import platform
@@ -12,15 +12,7 @@ import psutil
 
 from imagegen_tf import runtime
 
-PACKAGES = (
-    "imagegen-tf",
-    "tensorflow",
-    "keras",
-    "numpy",
-    "scikit-image",
-    "matplotlib",
-    "jupyterlab",
-)
+PACKAGES = "imagegen-tf tensorflow keras numpy scikit-image matplotlib jupyterlab".split()
 FEATURES = ("avx2", "avx512f", "amx_bf16")
 GIB = 2**30
 ADVICE_WIDTH = 78
@@ -29,20 +21,24 @@ ADVICE_WIDTH = 78
 def examine():
     """Describe this machine as lines of (name, value, advice), the last ones what `setup` chooses.
 
-    Imports TensorFlow, without the log of its start. No path of this machine is in the report,
-    so that a notebook may keep it.
+    Imports TensorFlow, without the log of its start. No path of this machine is among them, so that
+    a notebook may keep it.
 
     Returns:
         list of (name, value, advice): three strings each; advice is empty where nothing is missing.
     Raises:
         ImportError: TensorFlow is missing or broken.
-    Taught in: notebooks/00_start_here.ipynb
     """
-    lines = [*_versions(), *_processor(), *_room()]
+    lines = [
+        ("system", f"{platform.system()} on {platform.machine()}", ""),
+        ("python", platform.python_version(), ""),
+        *map(_package, PACKAGES),
+        *_processor(),
+        *_room(),
+    ]
     gpus = _gpus()
-    if gpus:
-        lines += [(f"GPU {index}", description, "") for index, (description, _) in enumerate(gpus)]
-    else:
+    lines += [(f"GPU {index}", description, "") for index, (description, _) in enumerate(gpus)]
+    if not gpus:
         lines.append(("GPU", "none that TensorFlow can use", _gpu_advice()))
     choice = runtime.choose(
         gpus=[capability for _, capability in gpus],
@@ -50,17 +46,17 @@ def examine():
         tf_config=os.environ.get("TF_CONFIG"),
         cpu_replicas=runtime.cpu_replicas(),
     )
-    lines.append(("profile", runtime.profile(), ""))
-    lines.append(("strategy", f"{choice.strategy}: {choice.strategy_reason}", ""))
-    lines.append(("precision", f"{choice.policy}: {choice.policy_reason}", ""))
-    return lines
+    return [
+        *lines,
+        ("profile", runtime.profile(), ""),
+        ("strategy", f"{choice.strategy}: {choice.strategy_reason}", ""),
+        ("precision", f"{choice.policy}: {choice.policy_reason}", ""),
+    ]
 
 
 def table(lines):
-    """Lay the lines of a report out as an aligned table, each advice below its line.
+    """Lay the lines of `examine` out as an aligned table, each advice below its line.
 
-    Args:
-        lines: as `examine` returns them.
     Returns:
         str, without a newline at its end.
     Example:
@@ -78,23 +74,17 @@ def table(lines):
     return "\n".join(rows)
 
 
-def _versions():
-    """Lines for the operating system, Python and the packages that matter."""
-    lines = [
-        ("system", f"{platform.system()} on {platform.machine()}", ""),
-        ("python", platform.python_version(), ""),
-    ]
-    for package in PACKAGES:
-        try:
-            lines.append((package, metadata.version(package), ""))
-        except metadata.PackageNotFoundError:
-            lines.append((package, "missing", "Install the course again: make install"))
-    return lines
+def _package(name):
+    """Line for a package and its version."""
+    try:
+        return name, metadata.version(name), ""
+    except metadata.PackageNotFoundError:
+        return name, "missing", "Install the course again: make install"
 
 
 def _processor():
     """Lines for the processor, its cores and the features that TensorFlow makes use of."""
-    name = "not known"
+    name, flags, cores = "not known", runtime.cpu_flags(), _cores()
     if platform.system() == "Linux":
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
         names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -102,24 +92,14 @@ def _processor():
     elif platform.system() == "Darwin":
         command = ["sysctl", "-n", "machdep.cpu.brand_string"]
         name = subprocess.run(command, capture_output=True, text=True).stdout.strip() or name
-    cores = _cores()
-    flags = runtime.cpu_flags()
     features = ", ".join(f"{name} {'yes' if name in flags else 'no'}" for name in FEATURES)
-    slow = platform.machine() in ("x86_64", "AMD64") and flags and "avx2" not in flags
+    few = "Chapters state their minutes for two cores; they take longer here."
+    slow = "Without avx2 training is slower than the chapters state."
+    is_slow = platform.machine() in ("x86_64", "AMD64") and flags and "avx2" not in flags
     return [
         ("processor", name, ""),
-        (
-            "cores",
-            str(cores),
-            ""
-            if cores > 1
-            else "Chapters state their minutes for two cores; they take longer here.",
-        ),
-        (
-            "features",
-            features if flags else "not known",
-            "Without avx2 training is slower than the chapters state." if slow else "",
-        ),
+        ("cores", str(cores), "" if cores > 1 else few),
+        ("features", features if flags else "not known", slow if is_slow else ""),
     ]
 
 
@@ -132,20 +112,13 @@ def _cores():
 def _room():
     """Lines for free memory and free disk."""
     memory = psutil.virtual_memory()
-    disk = psutil.disk_usage(str(runtime.repository()))
+    disk = psutil.disk_usage(str(runtime.repository())).free
+    close = "Little memory is free: close other programs." if memory.available < 4 * GIB else ""
+    delete = "Little room is left for what the chapters write: delete something."
+    free = f"{memory.available / GIB:.1f} GiB free of {memory.total / GIB:.1f} GiB"
     return [
-        (
-            "memory",
-            f"{memory.available / GIB:.1f} GiB free of {memory.total / GIB:.1f} GiB",
-            "Little memory is free: close other programs." if memory.available < 4 * GIB else "",
-        ),
-        (
-            "disk",
-            f"{disk.free / GIB:.1f} GiB free",
-            "Little room is left for what the chapters write: delete something."
-            if disk.free < 2 * GIB
-            else "",
-        ),
+        ("memory", free, close),
+        ("disk", f"{disk / GIB:.1f} GiB free", delete if disk < 2 * GIB else ""),
     ]
 
 

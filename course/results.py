@@ -26,6 +26,7 @@ beside the lowest and the highest value, and *met* counts the runs that held the
 benchmarks.
 """
 FIELDS = ("value", "baseline", "bound")
+DIGITS = "#.4g"  # four, zeros at the end too
 TIMES = (("seconds", "for a run"), ("processor_seconds", "of processor time"))
 # Two runs are of one kind, and stand in one table, if all of these are equal.
 KIND = ("chapter", "code", "profile", "dataset", "settings", "machine", "policy", "num_replicas")
@@ -85,7 +86,7 @@ def keep_chapter(path, settings, outcome):
     if not is_new and outcome.error is None:
         raise ValueError(f"{path.stem} wrote no metrics.json, so there is nothing to keep")
     measured = json.loads(file.read_text("utf-8")) if is_new else {"rows": []}
-    if outcome.error is not None and all(map(is_met, measured["rows"])):
+    if outcome.error is not None and all(map(metrics.is_met, measured["rows"])):
         return None
     present = nbformat.read(path, as_version=4)
     parameters.override(present, settings)
@@ -116,17 +117,15 @@ def keep_chapter(path, settings, outcome):
         "rows": measured["rows"],
     }
     name = _file_name(kind)
-    runs = [one for one in _runs_before(name, kind) if one["seed"] != run["seed"]]
-    return _store(name, kind | {"runs": sorted([*runs, run], key=lambda one: one["seed"])})
+    runs = {kept["seed"]: kept for kept in [*_runs_before(name, kind), run]}
+    return _store(name, kind | {"runs": [runs[seed] for seed in sorted(runs)]})
 
 
 def keep_ratios(content):
-    """Keep a table of ratios, as tests/benchmarks makes it.
+    """Keep a table of ratios, as tests/benchmarks makes it; give the path of the file.
 
     Args:
         content: dict with "command", "date", "machine", "profile", "policy" and "ratios".
-    Returns:
-        Path of the file.
     """
     return _store(f"benchmarks_{content['profile']}", content)
 
@@ -135,14 +134,9 @@ def machine_name():
     """Name this machine in a few words: processor, cores, its best feature, GPUs."""
     lines = {name: value for name, value, _ in doctor.examine()}
     gpus = [value for name, value in lines.items() if name[:4] == "GPU " and name[4:].isdigit()]
-    return ", ".join([lines["processor"], f"{lines['cores']} cores", best_feature(), *gpus])
-
-
-def best_feature():
-    """Name the widest of the processor's features that TensorFlow makes use of."""
     flags = runtime.cpu_flags()
-    found = [feature for feature in doctor.FEATURES if feature in flags]
-    return found[-1] if found else "features not known"
+    best = [feature for feature in doctor.FEATURES if feature in flags] or ["features not known"]
+    return ", ".join([lines["processor"], f"{lines['cores']} cores", best[-1], *gpus])
 
 
 def page():
@@ -177,17 +171,6 @@ def rows_of(runs):
     """
     names = dict.fromkeys(row["name"] for run in runs for row in run["rows"])
     return [[row for run in runs for row in run["rows"] if row["name"] == name] for name in names]
-
-
-def is_met(row):
-    """Tell whether a row of a metrics.json reaches its bound; infinity is a text there.
-
-    Args:
-        row: dict with "value", "bound" and "better".
-    Returns:
-        bool.
-    """
-    return metrics.is_met(row | {field: float(row[field]) for field in ("value", "bound")})
 
 
 def _store(name, content):
@@ -253,93 +236,94 @@ def _section(content):
     else:
         heads = ("measure", "value", "baseline", "unit", "bound", "met", "")
         table = _table(heads, map(_cells, content["rows"]))
-    parts = [f"## {content['title']} ({content['profile']})", content["text"], made, table]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return _laid_out(content, content["text"], made, table)
+
+
+def _laid_out(content, *parts):
+    """Put a heading above paragraphs."""
+    heading = f"## {content['title']} ({content['profile']})"
+    return "\n\n".join(part for part in (heading, *parts) if part) + "\n"
 
 
 def _overview(chapters):
     """Lay out how long each chapter ran, and how many of its bounds it held."""
-    lines, minutes = [], []
+    lines, quick = [], []
     for content in chapters:
-        runs = content["runs"]
-        mean = _mean([run["seconds"] for run in runs]) / 60
-        if (
-            content["profile"] == "quick"
-            and not content["settings"]
-            and content["num_replicas"] == 1
-        ):
-            minutes.append(mean)
+        runs, profile = content["runs"], content["profile"]
+        minutes = _mean([run["seconds"] for run in runs]) / 60
+        if profile == "quick" and not content["settings"] and content["num_replicas"] == 1:
+            quick.append(minutes)
         rows = [row for run in runs for row in run["rows"]]
-        held = f"{sum(map(is_met, rows))} of {len(rows)}"
-        lines.append((content["title"], content["profile"], f"{mean:.1f}", str(len(runs)), held))
-    table = _table(("chapter", "profile", "minutes a run", "runs", "bounds held"), lines)
+        held = f"{sum(map(metrics.is_met, rows))} of {len(rows)}"
+        lines.append((content["title"], profile, f"{minutes:.1f}", str(len(runs)), held))
     total = (
-        f"{len(minutes)} chapters in quick, on their default data, one after the other: "
-        f"{sum(minutes):.0f} minutes."
+        f"{len(quick)} chapters in quick, on their default data, one after the other: "
+        f"{sum(quick):.0f} minutes."
     )
+    table = _table(("chapter", "profile", "minutes a run", "runs", "bounds held"), lines)
     return f"## Overview\n\n{total}\n\n{table}\n"
 
 
 def _chapter(content):
     """Lay out the runs of a chapter."""
-    runs = content["runs"]
+    runs, profile = content["runs"], content["profile"]
     days = sorted({run["date"] for run in runs})
-    seeds = " ".join(str(run["seed"]) for run in runs)
-    number = content["chapter"][:2]
-    command = [f"python -m imagegen_tf run {number} --keep --seeds {seeds}"]
-    command += ["--profile full"] if content["profile"] == "full" else []
-    command += ["--set", *map(_setting, content["settings"].items())] if content["settings"] else []
+    words = ["python -m imagegen_tf run", content["chapter"][:2], "--keep --seeds"]
+    words += [str(run["seed"]) for run in runs]
+    words += ["--profile full"] if profile == "full" else []
+    words += ["--set", *map(_setting, content["settings"].items())] if content["settings"] else []
     took = [f"{_range([run[field] for run in runs], '.0f')} s {what}" for field, what in TIMES]
     replicas = f", {content['num_replicas']} replicas" if content["num_replicas"] > 1 else ""
     made = (
-        f"`{' '.join(command)}`, {' to '.join(days[:1] + days[1:][-1:])}, profile "
-        f"{content['profile']}, {content['policy']}{replicas}, {content['machine']}; "
-        f"{', '.join(took)}."
+        f"`{' '.join(words)}`, {' to '.join(days[:1] + days[1:][-1:])}, profile {profile}, "
+        f"{content['policy']}{replicas}, {content['machine']}; {', '.join(took)}."
     )
     heads = ("measure", "value", "lowest to highest", "baseline", "unit", "bound", "met")
-    table = _table(heads, (_run_cells(group) for group in rows_of(runs)))
-    return f"## {content['title']} ({content['profile']})\n\n{made}\n\n{table}\n"
+    return _laid_out(content, made, _table(heads, map(_run_cells, rows_of(runs))))
 
 
 def _run_cells(group):
-    """Write one row of a chapter's runs."""
+    """Write what several runs measured of the same."""
     first = group[0]
     value, baseline, bound = (_mean([row[field] for row in group]) for field in FIELDS)
-    met = sum(map(is_met, group))
+    met, values = sum(map(metrics.is_met, group)), [float(row["value"]) for row in group]
     count = f"{met} of {len(group)}"
     return (
         first["name"],
-        _number(value),
-        _range([float(row["value"]) for row in group], "#.4g") if len(group) > 1 else "–",
-        _number(baseline),
+        metrics.number(value, DIGITS),
+        _range(values, DIGITS) if len(group) > 1 else "–",
+        metrics.number(baseline, DIGITS),
         first["unit"],
-        _bound(first["better"], bound),
+        metrics.limit(first | {"bound": bound}, DIGITS),
         count if met == len(group) else f"**{count}**",
     )
 
 
 def _mean(values):
-    """Give the mean, None if there is none."""
+    """Give the mean of those that are known, None if there is none."""
     known = [float(value) for value in values if value is not None]
     return sum(known) / len(known) if known else None
 
 
+def _verdict(row, met):
+    """Write a bound and whether it was met; without a bound nothing can be missed."""
+    verdict = "–" if row["bound"] is None else "yes" if met else "**no**"
+    return metrics.limit(row, DIGITS), verdict
+
+
 def _cells(row):
-    """Write one row; without a bound nothing can be missed."""
-    bound, met = "–", "–"
-    if row["bound"] is not None:
-        bound = _bound(row["better"], row["bound"])
-        met = "yes" if metrics.is_met(row) else "**no**"
-    value, baseline = _number(row["value"]), _number(row["baseline"])
-    return row["name"], value, baseline, row["unit"], bound, met, row.get("note", "")
+    """Write one row."""
+    met = row["bound"] is not None and metrics.is_met(row)
+    value, baseline = (metrics.number(row[field], DIGITS) for field in FIELDS[:2])
+    return row["name"], value, baseline, row["unit"], *_verdict(row, met), row.get("note", "")
 
 
 def _ratio_cells(row):
     """Write one ratio."""
-    spread = "–" if row["lowest"] is None else _range([row["lowest"], row["highest"]], "#.4g")
-    bound = "–" if row["bound"] is None else _bound(row["better"], row["bound"])
-    met = "–" if row["bound"] is None else "yes" if row["met"] else "**no**"
-    return row["name"], _number(row["ratio"]), spread, row["baseline"], bound, met, row["note"]
+    ends = [row["lowest"], row["highest"]]
+    spread = "–" if row["lowest"] is None else _range(ends, DIGITS)
+    ratio = metrics.number(row["ratio"], DIGITS)
+    return row["name"], ratio, spread, row["baseline"], *_verdict(row, row["met"]), row["note"]
 
 
 def _table(heads, rows):
@@ -348,14 +332,9 @@ def _table(heads, rows):
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-def _bound(better, bound):
-    """Write a bound with its direction."""
-    return ("≥ " if better == "higher" else "≤ ") + _number(bound)
-
-
 def _range(values, form):
     """Write the lowest and the highest of some numbers, or the only one."""
-    ends = [f"{value:{form}}".rstrip(".") for value in (min(values), max(values))]
+    ends = [metrics.number(value, form) for value in (min(values), max(values))]
     return " to ".join(dict.fromkeys(ends))
 
 
@@ -363,8 +342,3 @@ def _setting(pair):
     """Write a setting as one types it."""
     text = f"{pair[0]}={pair[1]}"
     return f"'{text}'" if re.search(r"[^\w.=:-]", text) else text
-
-
-def _number(value):
-    """Write a number with four digits, zeros at its end too, or a dash for none."""
-    return "–" if value is None else f"{value:#.4g}".rstrip(".")

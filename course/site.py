@@ -9,9 +9,8 @@ import shutil
 import sys
 import tempfile
 import tomllib
-from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import nbformat
 from latex2mathml.converter import convert
@@ -165,60 +164,6 @@ def build(folder=None):
         runtime.write_text(folder / "colab" / path.name, nbformat.writes(hosted(path, found)))
     runtime.write_text(folder / ".nojekyll", "")
     shutil.copyfile(folder / "README.html", folder / "index.html")
-    wrong = faults(folder)
-    if wrong:
-        raise ValueError("\n".join(wrong))
     if not found:
         print("No buttons for Colab: pyproject.toml names no Repository.", file=sys.stderr)
     return folder / "index.html"
-
-
-class _Page(HTMLParser):
-    """Collects the links, the pictures and the places of a page."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.links, self.places, self.bare, self.fetched = [], {""}, [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        """Look at an element."""
-        found = dict(attributes)
-        self.places.update(value for name, value in attributes if name in ("id", "name") and value)
-        target = found.get("href") if tag in ("a", "link") else found.get("src")
-        if target is None:
-            return
-        self.links.append(target)
-        alt = (found.get("alt") or "").strip()
-        if tag == "img" and (not alt or Path(alt).name == Path(target).name):
-            self.bare.append(target)
-        if tag != "a" and urlsplit(target).netloc:
-            self.fetched.append(target)
-
-
-def faults(folder):
-    """List links that lead nowhere, pictures without a text alternative, and what pages fetch.
-
-    Args:
-        folder: of a site.
-    Returns:
-        list of str, empty if all is well.
-    """
-    folder = Path(folder).resolve()
-    paths = [path for path in sorted(folder.rglob("*.html")) if "_static" not in path.parts]
-    pages = {path: _Page(path.read_text(encoding="utf-8")) for path in paths}
-    found = []
-    for path, page in pages.items():
-        name = path.relative_to(folder)
-        found += [f"{name}: picture {target[:60]} has no text alternative" for target in page.bare]
-        found += [f"{name}: fetches {target}" for target in page.fetched]
-        for target in page.links:
-            parts = urlsplit(target)
-            if parts.scheme or parts.netloc:
-                continue
-            other = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-            if not other.is_file():
-                found.append(f"{name}: {target} leads nowhere")
-            elif other in pages and unquote(parts.fragment) not in pages[other].places:
-                found.append(f"{name}: {target} leads to a place that is not there")
-    return sorted(set(found))

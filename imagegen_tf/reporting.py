@@ -64,10 +64,10 @@ def number(value, form=".4g"):
     return "–" if value is None else f"{float(value):{form}}".rstrip(".")
 
 
-def limit(row):
+def limit(row, form=".4g"):
     """Write a row's bound with its direction, or a dash for none."""
     sign = "≥ " if row["better"] == "higher" else "≤ "
-    return "–" if row["bound"] is None else sign + number(row["bound"])
+    return "–" if row["bound"] is None else sign + number(row["bound"], form)
 
 
 class _Table:

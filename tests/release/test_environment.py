@@ -25,8 +25,8 @@ PLATFORMS = {
     "Windows": {"sys_platform": "win32", "os_name": "nt", "platform_machine": "AMD64"},
 }
 LOCKS = {
-    "requirements.lock": ("dev", "teach", "site"),
-    "requirements-gpu.lock": ("dev", "teach", "site", "gpu"),
+    "requirements.lock": ("dev", "teach"),
+    "requirements-gpu.lock": ("dev", "teach", "gpu"),
 }
 BROWSER_LOCK = "requirements-browser.lock"
 SETTINGS_FILES = ("pyproject.toml", "Makefile", "environment.yml", ".ci/run", *LOCKS, BROWSER_LOCK)
