@@ -8,7 +8,7 @@ import pytest
 import replicas
 import tensorflow as tf
 
-from imagegen_tf import datasets, fingerprints, images, training, weights
+from imagegen_tf import checkpoint, datasets, images, training, weights
 
 
 @pytest.fixture(scope="module")
@@ -350,7 +350,7 @@ def test_one_style_is_not_taken_for_another(chapter, features):
         targets = targets_of(chapter, features, style)
         options = {"steps": 30, "level": 1, "content_weight": 0.02}
         model = chapter.build_model(tf.distribute.get_strategy(), features, targets, **options)
-        prints.append(fingerprints.of(model, pipeline))
+        prints.append(checkpoint.fingerprint(model, pipeline))
     assert prints[0] == prints[1] != prints[2]
 
 

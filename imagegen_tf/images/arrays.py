@@ -54,7 +54,7 @@ def check_range(values, name="image"):
     """
     low, high = values.min(), values.max()
     if not (low >= 0 and high <= 1):  # written so that NaN fails too
-        raise ValueError(f"{name}: expected values in [0, 1], got {low} to {high}")
+        raise ValueError(f"{name}: expected values in [0, 1], got {low!s} to {high!s}")
     return values
 
 

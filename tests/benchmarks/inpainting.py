@@ -12,7 +12,7 @@ import time
 import numpy as np
 
 from course import results
-from imagegen_tf import datasets, editing, images, metrics, runtime, sessions, weights
+from imagegen_tf import datasets, editing, images, metrics, runtime, training, weights
 from tests import notebook_cells
 from tests.benchmarks.timing import row
 
@@ -33,7 +33,7 @@ def train(chapter, run, steps, count):
     data = datasets.batches(datasets.Dataset("photos", "train", packed), 8)
     model = chapter.build_model(run.strategy, steps=steps)
     model.make_train_function()
-    batches = iter(sessions.shared(run.strategy, data))
+    batches = iter(training.distribute(run.strategy, data))
     for _ in range(steps):
         model.train_function(batches)
         model.recent.clear()

@@ -8,7 +8,7 @@ right shape, for the time of a step does not depend on what is seen.
 
 import numpy as np
 
-from imagegen_tf import runtime, text, weights
+from imagegen_tf import runtime, text, training, weights
 from tests import notebook_cells
 from tests.benchmarks.timing import compare
 
@@ -180,9 +180,8 @@ def endless(run, batch):
     """The same batch again and again, as the replicas want it."""
     import tensorflow as tf
 
-    from imagegen_tf import sessions
 
-    return iter(sessions.shared(run.strategy, tf.data.Dataset.from_tensors(batch).repeat()))
+    return iter(training.distribute(run.strategy, tf.data.Dataset.from_tensors(batch).repeat()))
 
 
 def size(batch):

@@ -11,7 +11,7 @@ import time
 import numpy as np
 
 from course import results
-from imagegen_tf import datasets, images, metrics, runtime, sessions, weights
+from imagegen_tf import datasets, images, metrics, runtime, training, weights
 from tests import notebook_cells
 from tests.benchmarks.timing import python, row
 
@@ -75,7 +75,7 @@ def train(chapter, run, scale, steps):
     data = datasets.batches(datasets.Dataset("photos", "train", patches), 8)
     model = chapter.build_model(run.strategy, scale, steps=steps)
     model.make_train_function()
-    batches, step = iter(sessions.shared(run.strategy, data)), model.train_function
+    batches, step = iter(training.distribute(run.strategy, data)), model.train_function
     for _ in range(steps):
         step(batches)
         model.recent.clear()
