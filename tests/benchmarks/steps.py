@@ -180,7 +180,6 @@ def endless(run, batch):
     """The same batch again and again, as the replicas want it."""
     import tensorflow as tf
 
-
     return iter(training.distribute(run.strategy, tf.data.Dataset.from_tensors(batch).repeat()))
 
 
