@@ -63,9 +63,8 @@ def test_features_of_bytes_and_of_floats_agree_in_any_batch():
     assert extract(pictures[:0]).shape == (0, 64)
 
 
-@pytest.mark.parametrize(
-    ("pictures", "error", "words"),
-    [
+def test_wrong_images_are_refused():
+    for pictures, error, words in [
         (np.zeros((2, 28, 28, 3), np.uint8), ValueError, r"28, 28, 1\), got \(2, 28, 28, 3"),
         (np.zeros((2, 32, 28, 1), np.uint8), ValueError, "32, 28, 1"),
         (np.zeros((28, 28, 1), np.uint8), ValueError, "shape"),
@@ -73,26 +72,21 @@ def test_features_of_bytes_and_of_floats_agree_in_any_batch():
         (np.full((2, 28, 28, 1), -0.01, np.float32), ValueError, "-0.01"),
         (np.full((2, 28, 28, 1), np.nan, np.float32), ValueError, "nan"),
         (np.zeros((2, 28, 28, 1), np.int64), TypeError, "int64"),
-    ],
-)
-def test_wrong_images_are_refused(pictures, error, words):
-    digits = datasets.Dataset("digits", "train", np.zeros((20, 28, 28, 1), np.uint8))
-    with pytest.raises(error, match=words):
-        classifiers.features(digits)(pictures)
+    ]:
+        digits = datasets.Dataset("digits", "train", np.zeros((20, 28, 28, 1), np.uint8))
+        with pytest.raises(error, match=words):
+            classifiers.features(digits)(pictures)
 
 
-@pytest.mark.parametrize(
-    ("dataset", "words"),
-    [
+def test_sets_that_cannot_be_learnt_are_refused():
+    for dataset, words in [
         (dataclasses.replace(stripes(), split="test"), "train split of stripes, got test"),
         (stripes(19), "at least 20 images, got 19"),
         (datasets.load("photos"), "several sizes"),
-    ],
-)
-def test_sets_that_cannot_be_learnt_are_refused(dataset, words):
-    for call in (classifiers.features, classifiers.network, classifiers.train):
-        with pytest.raises(ValueError, match=words):
-            call(dataset)
+    ]:
+        for call in (classifiers.features, classifiers.network, classifiers.train):
+            with pytest.raises(ValueError, match=words):
+                call(dataset)
 
 
 def test_a_network_is_trained_once_and_kept(kept, capsys, monkeypatch):
@@ -169,10 +163,10 @@ def test_without_labels_turns_are_told(labels):
     assert classifiers._extractor(network)(pictures[:3] / np.float32(255)).shape == (3, 64)
 
 
-@pytest.mark.parametrize("size", [(4, 4), (70, 90), (300, 10)])
-def test_every_size_of_image_will_do(kept, size):
-    dataset = stripes(20, *size, channels=4)
-    assert classifiers.features(dataset)(dataset.images).shape == (20, 64)
+def test_every_size_of_image_will_do(kept):
+    for size in [(4, 4), (70, 90), (300, 10)]:
+        dataset = stripes(20, *size, channels=4)
+        assert classifiers.features(dataset)(dataset.images).shape == (20, 64)
 
 
 def test_policy_and_seeds_make_no_difference(kept, half_precision):

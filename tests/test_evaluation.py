@@ -26,14 +26,16 @@ def bars(count, seed=0):
     return pictures, labels
 
 
-@pytest.mark.parametrize("kind", ["noise", "brighter", "moved", "blurred", "blocks", "patch"])
-def test_each_way_of_spoiling_meets_the_same_psnr(chapter, kind):
-    grid = np.indices((64, 64)).astype(np.float32)
-    photo = np.stack([np.sin(grid[0] / 3), np.cos(grid[1] / 4), np.sin(grid.sum(0) / 5)], axis=2)
-    photo = (photo / 4 + 0.5).astype(np.float32)
-    spoilt = chapter.spoil_to(photo, kind, 22.0)
-    assert spoilt.dtype == np.float32 and 0 <= spoilt.min() and spoilt.max() <= 1
-    assert metrics.psnr(spoilt, photo) == pytest.approx(22, abs=0.5)
+def test_each_way_of_spoiling_meets_the_same_psnr(chapter):
+    for kind in ["noise", "brighter", "moved", "blurred", "blocks", "patch"]:
+        grid = np.indices((64, 64)).astype(np.float32)
+        photo = np.stack(
+            [np.sin(grid[0] / 3), np.cos(grid[1] / 4), np.sin(grid.sum(0) / 5)], axis=2
+        )
+        photo = (photo / 4 + 0.5).astype(np.float32)
+        spoilt = chapter.spoil_to(photo, kind, 22.0)
+        assert spoilt.dtype == np.float32 and 0 <= spoilt.min() and spoilt.max() <= 1
+        assert metrics.psnr(spoilt, photo) == pytest.approx(22, abs=0.5)
 
 
 def test_the_normal_maker_has_the_mean_and_the_covariance_of_its_pictures(chapter):

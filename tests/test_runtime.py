@@ -113,11 +113,13 @@ def test_a_worker_knows_its_place_the_chief_comes_first(monkeypatch, tmp_path, t
     assert folder.is_dir() and (folder == tmp_path) == (place[0] == 0)
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5"])
-def test_cpu_replicas_is_a_whole_number(monkeypatch, text):
-    monkeypatch.setenv("IMAGEGEN_CPU_REPLICAS", text)
-    with pytest.raises(ValueError, match="IMAGEGEN_CPU_REPLICAS is .*, expected a whole number"):
-        runtime.cpu_replicas()
+def test_cpu_replicas_is_a_whole_number(monkeypatch):
+    for text in ["0", "-1", "two", "1.5"]:
+        monkeypatch.setenv("IMAGEGEN_CPU_REPLICAS", text)
+        with pytest.raises(
+            ValueError, match="IMAGEGEN_CPU_REPLICAS is .*, expected a whole number"
+        ):
+            runtime.cpu_replicas()
 
 
 TWO = cluster("a:1", "b:1")
@@ -173,23 +175,20 @@ def test_other_precisions_are_refused():
             runtime.choose(precision)
 
 
-@pytest.mark.parametrize(
-    ("system", "text", "expected"),
-    [
+def test_cpu_flags(monkeypatch):
+    for system, text, expected in [
         ("Linux", "model name\t: X\nflags\t\t: fpu avx2 amx_bf16\n", {"fpu", "avx2", "amx_bf16"}),
         ("Linux", "Features\t: fp asimd bf16\n", {"fp", "asimd", "bf16"}),
         ("Linux", "nothing\n", set()),
         ("Darwin", "hw.optional.arm.FEAT_BF16: 1\nhw.optional.avx2_0: 0\n", {"bf16"}),
         ("Windows", "", set()),
-    ],
-)
-def test_cpu_flags(monkeypatch, system, text, expected):
-    # The texts have the layout of /proc/cpuinfo and of `sysctl hw.optional`.
-    monkeypatch.setattr(runtime.platform, "system", lambda: system)
-    monkeypatch.setattr(runtime.Path, "read_text", lambda *_, **__: text)
-    done = subprocess.CompletedProcess((), 0, stdout=text)
-    monkeypatch.setattr(runtime.subprocess, "run", lambda *_, **__: done)
-    assert runtime.cpu_flags() == expected
+    ]:
+        # The texts have the layout of /proc/cpuinfo and of `sysctl hw.optional`.
+        monkeypatch.setattr(runtime.platform, "system", lambda system=system: system)
+        monkeypatch.setattr(runtime.Path, "read_text", lambda *_, text=text, **__: text)
+        done = subprocess.CompletedProcess((), 0, stdout=text)
+        monkeypatch.setattr(runtime.subprocess, "run", lambda *_, done=done, **__: done)
+        assert runtime.cpu_flags() == expected
 
 
 def new_process(script, **settings):

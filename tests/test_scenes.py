@@ -126,27 +126,23 @@ def test_one_colour_and_shape_is_never_drawn_twice(many):
         assert len({(one.colour, one.shape) for one in scene.objects}) == 2
 
 
-@pytest.mark.parametrize(
-    "caption",
-    [
+def test_a_scene_is_drawn_from_its_caption():
+    for caption in [
         "a small red star above a large blue circle",
         "A striped pink heart behind an orange ring.\r\n",
         "a large  green square",
         "a red star above a red star",
         "a plain orange ring left of a orange star",
-    ],
-)
-def test_a_scene_is_drawn_from_its_caption(caption):
-    scene = scenes.illustrate(caption, rng=0)
-    reading = captions.read(caption)
-    assert captions.read(scene.caption) == reading
-    assert scene.caption in scene.captions
-    assert [one.shape for one in scene.objects] == [one["shape"] for one in reading.objects]
+    ]:
+        scene = scenes.illustrate(caption, rng=0)
+        reading = captions.read(caption)
+        assert captions.read(scene.caption) == reading
+        assert scene.caption in scene.captions
+        assert [one.shape for one in scene.objects] == [one["shape"] for one in reading.objects]
 
 
-@pytest.mark.parametrize(
-    ("caption", "message"),
-    [
+def test_other_captions_are_refused():
+    for caption, message in [
         ("", "an object is missing"),
         ("red star", 'expected "a" or "an", got \'red\''),
         ("a small tall star", "expected a colour .* got 'tall'"),
@@ -154,26 +150,21 @@ def test_a_scene_is_drawn_from_its_caption(caption):
         ("a red star near a blue ring", "expected one of above.* got 'near'"),
         ("a red star above", "an object is missing"),
         ("a red star above a blue ring tonight", "did not expect 'tonight'"),
-    ],
-)
-def test_other_captions_are_refused(caption, message):
-    with pytest.raises(ValueError, match=message):
-        captions.read(caption)
+    ]:
+        with pytest.raises(ValueError, match=message):
+            captions.read(caption)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_bad_arguments_are_named():
+    for arguments, message in [
         ({"count": 0}, "count >= 1"),
         ({"count": 1, "size": 8}, "size >= 16"),
         ({"count": 1, "objects": 3}, "1 or 2 objects"),
         ({"count": 1, "pairs": "some"}, "pairs: expected"),
         ({"count": 1, "textures": ("furry",)}, "textures: expected some of"),
-    ],
-)
-def test_bad_arguments_are_named(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        scenes.draw(**arguments)
+    ]:
+        with pytest.raises(ValueError, match=message):
+            scenes.draw(**arguments)
 
 
 def test_a_scene_that_is_too_small_is_not_drawn():

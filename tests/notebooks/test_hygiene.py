@@ -265,9 +265,15 @@ def test_the_check_finds_nothing_in_a_good_notebook():
     assert faults(good(), 1_400_000) == []
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["height/width", "a / b", "1/255", "and/or", "</td>", "x /home", "../runs/a", "12:30\\n"],
-)
-def test_what_is_no_path_passes(text):
-    assert not ABSOLUTE_PATH.search(text)
+def test_what_is_no_path_passes():
+    for text in [
+        "height/width",
+        "a / b",
+        "1/255",
+        "and/or",
+        "</td>",
+        "x /home",
+        "../runs/a",
+        "12:30\\n",
+    ]:
+        assert not ABSOLUTE_PATH.search(text)
