@@ -95,6 +95,7 @@ def _typed(name, text, default):
 
 def _default(node):
     """Evaluate a parameter's default: a literal, a sum of such, or what pick gives in quick."""
+    node = node.body if isinstance(node, ast.IfExp) else node
     if isinstance(node, ast.Call):
         node = next((word.value for word in node.keywords if word.arg == "quick"), node)
     try:

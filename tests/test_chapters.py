@@ -15,7 +15,7 @@ from imagegen_tf import metrics
 
 # What shipped networks do not spare: experiments, cut to a few steps, and the rows they lead to.
 SHORT = {
-    "04": {"EXPERIMENT_STEPS": 4, "COLLAPSE_STEPS": 8},
+    "04": {"EXPERIMENT_STEPS": 4},
     "05": {"EXPERIMENT_STEPS": 8, "COLLAPSE_STEPS": 8},
     "06": {"EXPERIMENT_STEPS": 8, "PATCHES": 1_000},
     "07": {"EXPERIMENT_STEPS": 4, "PRIOR_STEPS": 8, "PATCHES": 200, "CROPS": 2},
@@ -25,7 +25,6 @@ SHORT = {
     "11": {"SCENES": 2_000, "JUDGED": 200, "FEWER": 40, "TRIES": 2},
 }
 OF_EXPERIMENTS = {
-    "04": ["spread, collapsed"],
     "05": ["collapse: nats at the right price", "collapse: nats after warm-up"],
     "07": ["deep image prior", "prior beside biharmonic"],
     "08": ["style loss, reduction", "one pass: speed"],

@@ -74,7 +74,7 @@ STEPS = runtime.pick(
 TRAIN = True; RATE: float = 1e-3
 DATASET = "digits"
 SIZES = (28, 64)
-SECONDS = 20 * 60
+SECONDS = 20 * 60 if TRAIN else 1
 PAIR = make()"""
 
 
