@@ -169,6 +169,7 @@ def _build(height, width, channels, classes, momentum):
     def options(seed):
         return {"kernel_initializer": initializers.HeNormal(seed), "dtype": "float32"}
 
+    # h x w => about 16 x 16 => 8 x 8 => 8 x 8 => 64 features => classes
     stride = max(1, round((height * width) ** 0.5 / 16))
     inputs = keras.Input((None, None, channels), dtype="float32")
     x = layers.Rescaling(2.0, -1.0, dtype="float32")(inputs)
@@ -210,6 +211,7 @@ def _train(dataset, steps):
         optimizer.apply(tape.gradient(loss, variables), variables)
 
     print(f"Learning the features of {dataset.name}, once", end="", flush=True)
+    # Each picture once before any comes again.
     rounds = 1 + steps * BATCH // len(pictures)
     order = np.concatenate([rng.permutation(len(pictures)) for _ in range(rounds)])
     for number in range(steps):

@@ -113,6 +113,7 @@ def rotate(image, degrees, expand=False, *, method="bicubic"):
         raise ValueError(f"method: expected one of {', '.join(ROTATE_ORDERS)}, got {method!r}")
     if not np.isfinite(degrees):
         raise ValueError(f"degrees: expected a finite angle, got {degrees}")
+    # Quarter turns only move pixels, if the centre stays between or on the same pixels.
     turns, rest = divmod(degrees, 90)
     swaps_sides = turns % 2 == 1
     odd_difference = (image.shape[0] - image.shape[1]) % 2
@@ -202,6 +203,7 @@ def fill(image, mask, method="pull-push"):
         raise ValueError("mask: covers the whole image, nothing is left to fill from")
     if not hole.any():
         return image.copy()
+    # What stands in the hole must not matter, and invisible colours must not bleed.
     known = np.where(hole[:, :, None], 0, images.premultiply(image))
     methods = {
         "constant": _constant,
@@ -229,6 +231,7 @@ def _nearest(image, hole):
 
 def _pull_push(image, hole):
     """Average known pixels into ever coarser levels, then fill each level from the coarser one."""
+    # Pull: halve values and weights until every pixel is known.
     levels = [(image, (~hole).astype(image.dtype)[:, :, None])]
     while levels[-1][1].min() == 0 and max(levels[-1][1].shape) > 1:
         values, weight = levels[-1]
@@ -239,6 +242,7 @@ def _pull_push(image, hole):
             for a in (values, weight)
         )
         levels.append((total / np.maximum(count, 1e-9), np.minimum(count, 1)))
+    # Push: fill each level from the coarser one, as far as it is not known.
     coarse = levels[-1][0]
     for values, weight in reversed(levels[:-1]):
         height, width = values.shape[:2]
@@ -267,6 +271,7 @@ def _patch(image, hole, radius=4, reach=48):
     # In a wide hole the nearest source patch may be farther away.
     farthest = ndimage.distance_transform_cdt(~usable, "chessboard")[hole].max()
     reach = max(reach, int(farthest))
+    # Work on the part of the image that can matter, not on all of it.
     rows, columns = (np.nonzero(hole.any(axis=axis))[0] for axis in (1, 0))
     area = tuple(
         slice(max(0, along[0] - reach - radius), along[-1] + reach + radius + 1)
@@ -289,6 +294,7 @@ def _patch_by_patch(image, hole, radius, reach):
     usable = ndimage.binary_erosion(valid & ~todo, np.ones((size, size)))
     windows = np.lib.stride_tricks.sliding_window_view(filled, (size, size), axis=(0, 1))
     while todo.any():
+        # Which place comes next: on the rim, where much around it is known and edges run.
         known = valid & ~todo
         rim = todo & ndimage.binary_dilation(known)
         certainty = ndimage.uniform_filter(confidence, size, mode="constant")
@@ -300,12 +306,14 @@ def _patch_by_patch(image, hole, radius, reach):
         priority = np.where(rim, certainty * (edge + 0.05), -1)
         y, x = np.unravel_index(priority.argmax(), priority.shape)
         here = (slice(y - radius, y + radius + 1), slice(x - radius, x + radius + 1))
+        # Compare what is known there with all patches within reach: (patches, channels, known).
         top, left = max(0, y - reach), max(0, x - reach)
         rows, columns = np.nonzero(usable[top : y + reach + 1, left : x + reach + 1])
         sources = windows[rows + top - radius, columns + left - radius]
         seen = known[here]
         gap = sources[:, :, seen] - windows[y - radius, x - radius][:, seen]
         best = sources[np.einsum("nck,nck->n", gap, gap).argmin()].transpose(1, 2, 0)
+        # Copy the best one into what is not known yet.
         target = todo[here] & valid[here]
         filled[here][target] = best[target]
         confidence[here][target] = certainty[y, x]

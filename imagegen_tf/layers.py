@@ -35,6 +35,7 @@ class Bicubic(keras.layers.Layer):
         self.scale = int(scale)
         # Where the centres of the new pixels lie, seen from the centre of the old one.
         places = (np.arange(self.scale) + 0.5) / self.scale - 0.5
+        # Weights of the five old pixels around, for each new one.
         taps = _cubic(np.arange(-2, 3)[:, None] - places)  # (5, scale)
         self._kernel = np.einsum("yi,xj->yxij", taps, taps).reshape(5, 5, -1)
 
@@ -43,7 +44,9 @@ class Bicubic(keras.layers.Layer):
         channels = inputs.shape[-1]
         kernel = np.einsum("yxp,cd->yxcpd", self._kernel, np.eye(channels))
         kernel = kernel.reshape(5, 5, channels, -1).astype(np.float32)
+        # (n, h, w, c) => (n, h, w, c * scale²) => (n, h * scale, w * scale, c)
         phases = keras.ops.conv(inputs, kernel, padding="same")
+        # At the border part of the kernel is cut: what is left must still sum to 1.
         weight = keras.ops.conv(keras.ops.ones_like(inputs[:1]), kernel, padding="same")
         return keras.ops.depth_to_space(phases / weight, self.scale)
 
@@ -103,6 +106,7 @@ class PullPush(keras.layers.Layer):
 def _pull_push(image, mask, levels):
     """Fill holes from a pyramid; levels that are whole already are halved without harm."""
     known = tf.cast(mask < 0.5, tf.float32)
+    # Pull: halve values and weights, (n, h, w, c) and (n, h, w, 1), down to one pixel.
     pyramid = [(tf.where(mask < 0.5, image, 0.0), known)]
     for _ in range(levels):
         values, weight = pyramid[-1]
@@ -110,6 +114,7 @@ def _pull_push(image, mask, levels):
             break
         total, count = (4 * _halved(one) for one in (values * weight, weight))
         pyramid.append((total / tf.maximum(count, 1e-9), tf.minimum(count, 1.0)))
+    # Push: fill each level from the coarser one.
     coarse = pyramid[-1][0]
     for values, weight in reversed(pyramid[:-1]):
         size = tf.shape(values)[1:3]
@@ -172,6 +177,7 @@ class Plate(keras.layers.Layer):
 
         def step(number, surface, rest, direction, size):
             change = bent(direction)
+            # The step that is best along this direction; then a direction conjugate to all before.
             length = size / (_dot(direction, change) + 1e-20)
             surface, rest = surface + length * direction, rest - length * change
             now = _dot(rest, rest)
@@ -253,6 +259,7 @@ class Positions(keras.layers.Layer):
 def _waves(shape, dtype=None):
     """Mix slow waves over the rows and the columns of a square at random: (places, channels)."""
     side = math.isqrt(shape[0])
+    # (side, 4): half a wave to two waves over the side.
     waves = np.cos(np.pi * np.outer(np.arange(side) + 0.5, np.arange(1, 5)) / side)
     rows, columns = np.repeat(waves, side, axis=0), np.tile(waves, (side, 1))
     mix = keras.initializers.RandomNormal(stddev=0.25)((8, shape[1]))

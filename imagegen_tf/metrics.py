@@ -141,6 +141,7 @@ def frechet_distance(features_a, features_b):
     Taught in: notebooks/04_dcgan.ipynb
     """
     a, b = _feature_sets(features_a, features_b)
+    # Mean and covariance of each set.
     a, mean_a = a - a.mean(axis=0), a.mean(axis=0)
     b, mean_b = b - b.mean(axis=0), b.mean(axis=0)
     cov_a, cov_b = a.T @ a / (len(a) - 1), b.T @ b / (len(b) - 1)
@@ -190,6 +191,7 @@ def kernel_distance(features_a, features_b, *, subsets=50, subset_size=1_000, rn
     for _ in range(subsets):
         x = a[rng.choice(len(a), size, replace=False)]
         y = b[rng.choice(len(b), size, replace=False)]
+        # Pairs within a set leave out each point with itself, or the estimate would be biased.
         within = _cubic(x, x), _cubic(y, y)
         total += sum((kernel.sum() - np.trace(kernel)) / off_diagonal for kernel in within)
         total -= 2 * _cubic(x, y).mean()
@@ -242,6 +244,7 @@ def precision_recall(real_features, generated_features, *, neighbours=3):
     precise = 0
     for start in range(0, len(generated), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
+        # Does it lie in the ball of any real one; does its own ball hold any real one?
         squared = _squared_distances(generated[rows], real)
         precise += (squared <= reach_real).any(axis=1).sum()
         recalled |= (squared <= reach_generated[rows, None]).any(axis=0)

@@ -26,6 +26,7 @@ def _by_bands(image, change):
     for top in range(0, image.shape[0], ROWS):
         band, out = image[top : top + ROWS], result[top : top + ROWS]
         images.check_range(band)
+        # Noise is added to colours only; alpha is copied.
         colours = 3 if image.shape[2] == 4 else image.shape[2]
         np.clip(change(band[:, :, :colours]), 0, 1, out=out[:, :, :colours])
         out[:, :, colours:] = band[:, :, colours:]
@@ -40,6 +41,7 @@ def _normal(rng, shape, dtype):
     """
     count = int(np.prod(shape))
     radius, angle = rng.random((2, (count + 1) // 2), dtype=dtype)
+    # radius = sqrt(-2 log(1 - u)), in place: a fresh array for each step would leave the cache.
     np.log(np.subtract(1, radius, out=radius), out=radius)
     np.sqrt(np.multiply(radius, -2, out=radius), out=radius)
     angle *= dtype.type(2 * np.pi)
@@ -127,6 +129,7 @@ def salt_and_pepper(image, amount, *, rng=None):
     rng = np.random.default_rng(rng)
 
     def change(band):
+        # One draw for all colours of a pixel: below amount / 2 it is black, below amount white.
         draw = rng.random(band.shape[:2])[:, :, None]
         return np.where(draw < amount / 2, 0, np.where(draw < amount, 1, band))
 
@@ -231,11 +234,14 @@ def perlin(shape, period, *, rng=None):
     if not 1 <= period < np.inf:
         raise ValueError(f"period: expected at least 1 pixel, got {period}")
     rng = np.random.default_rng(rng)
+    # Each pixel in units of the grid: its cell, and where it lies inside the cell.
     y, x = np.arange(height) / period, np.arange(width) / period
     top, left = y.astype(int), x.astype(int)
     y, x = (y - top)[:, None, None], (x - left)[None, :, None]
+    # A slope of length 1 at every crossing, in any direction: (rows, columns, channels).
     angle = rng.uniform(0, 2 * np.pi, (top[-1] + 2, left[-1] + 2, channels))
     fade_y, fade_x = _fade(y), _fade(x)
+    # Each of the four crossings around a pixel foretells a height; nearer ones count more.
     hills = np.zeros((height, width, channels))
     for down in (0, 1):
         for right in (0, 1):
@@ -244,6 +250,7 @@ def perlin(shape, period, *, rng=None):
             weight_y = fade_y if down else 1 - fade_y
             weight_x = fade_x if right else 1 - fade_x
             hills += weight_y * weight_x * height_there
+    # The heights lie within sqrt(1/2) of 0.
     return np.clip(0.5 + hills / np.sqrt(2), 0, 1).astype(np.float32)
 
 
@@ -279,6 +286,7 @@ def fractal(shape, octaves, *, period=None, persistence=0.5, rng=None):
         raise ValueError(f"persistence: expected a number in (0, 1], got {persistence}")
     rng = np.random.default_rng(rng)
     period = max(shape[:2]) if period is None else period
+    # Layers of ever finer and weaker hills; their mean stays 0.5.
     total, strength, sum_of_strengths = np.zeros(shape), 1.0, 0.0
     for octave in range(int(octaves)):
         if octave and period / 2**octave < 1:

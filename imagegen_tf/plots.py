@@ -97,6 +97,7 @@ def _shown(image):
         return image[:, :, 0]
     if image.shape[2] == 3:
         return np.clip(image, 0, 1)
+    # Alpha is shown over a checkerboard of squares of at least four pixels.
     rows, columns = np.indices(image.shape[:2]) // max(4, min(image.shape[:2]) // 24)
     squares = np.where((rows + columns) % 2, 0.92, 0.75)[:, :, None]
     return np.clip(image[:, :, :3] * image[:, :, 3:] + squares * (1 - image[:, :, 3:]), 0, 1)
@@ -364,6 +365,7 @@ def traverse(decode, centre, *, alt, axes=range(6), span=2.5, columns=9, interac
         raise ValueError(f"axes: got {axes} for a centre of shape {centre.shape}")
     if not span > 0 or columns < 2:
         raise ValueError(f"expected span > 0 and columns >= 2, got {span} and {columns}")
+    # One row for each axis: (axes, columns, latent size), all else as in the centre.
     values = np.linspace(-span, span, columns, dtype=np.float32)
     latents = np.tile(centre, (len(axes), columns, 1))
     latents[np.arange(len(axes)), :, axes] = values

@@ -95,6 +95,7 @@ def path(name):
         >>> path("features_digits").name
         'features_digits.keras'
     """
+    # A file is used only if it is what was shipped.
     sums, file = _sums(), FOLDER / f"{name}.keras"
     if f"{name}.keras" not in sums or not file.is_file():
         there = [known for known in sorted(sums) if (FOLDER / known).is_file()]

@@ -202,6 +202,7 @@ def mask_of(strokes, height, width):
 
     Taught in: notebooks/07_inpainting.ipynb
     """
+    # A line with round ends for each stroke.
     picture = Image.new("L", (width, height))
     pen = ImageDraw.Draw(picture)
     for stroke in strokes:

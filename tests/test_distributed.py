@@ -108,13 +108,7 @@ def test_an_infinity_on_replica_1_skips_the_step_everywhere(tmp_path):
     scales = json.loads((tmp_path / "two.json").read_text())
     # The discriminator, without the infinity, keeps its scale; the generator's is halved.
     assert scales == [[2**15, 2**15], [2**14, 2**15], [2**14, 2**15]]
-    # BatchNormalization's moving averages move in any case; kernels and biases do not.
-    strategy = tf.distribute.get_strategy()
-    names = [variable.path for variable in training_jobs.build(strategy).generator.variables]
-    trained = [i for i, name in enumerate(names) if "moving" not in name]
-    assert len(trained) < len(names)
-    assert gap([before[i] for i in trained], [planted[i] for i in trained]) == 0
-    assert gap([before[i] for i in trained], [after[i] for i in trained]) > 0
+    assert gap(before, planted) == 0 < gap(before, after)
     assert all(np.isfinite(array).all() for array in load(tmp_path / "two-state.npz"))
 
 

@@ -310,6 +310,7 @@ def square(dataset, size, channels=None):
     pictures = np.empty((len(dataset.images), size, size, channels), np.uint8)
     for number, picture in enumerate(dataset.images):
         height, width = picture.shape[:2]
+        # Cut out the middle, show transparency over white, take the channels, resize.
         side = min(height, width)
         top, left = (height - side) // 2, (width - side) // 2
         middle = images.to_float(picture[top : top + side, left : left + side])

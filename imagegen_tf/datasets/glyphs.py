@@ -107,6 +107,7 @@ def _master(character, font):
 def _vary(masters, labels, fonts, size, rng):
     """Draw some pictures, each with its own slant, turn, size, shift and thickness."""
     count = labels.size
+    # Every picture gets its own, as arrays (count, 1, 1) that broadcast over its pixels.
     turn, slant, wide, tall, down, across, thicker = (
         rng.uniform(low, high, (count, 1, 1)).astype(np.float32)
         for low, high in (
@@ -119,11 +120,13 @@ def _vary(masters, labels, fonts, size, rng):
             (-0.25, 0.45),  # pixels of 28, on either side of a stroke
         )
     )
+    # Where each pixel of the picture lies in the master: move, turn, slant, stretch.
     grid = ((np.arange(size, dtype=np.float32) + 0.5) * 28 / size - 14)[None]
     y, x = grid[:, :, None] - down, grid[:, None, :] - across
     y, x = np.cos(turn) * y - np.sin(turn) * x, np.sin(turn) * y + np.cos(turn) * x
     x = (x + slant * y) / wide
     y = y / tall
+    # Bilinear interpolation between the four samples around: (count, size, size).
     last = masters.shape[2] - 1.001
     row, column = (np.clip((a + _SIDE / 2) * _COARSE - 0.5, 0, last) for a in (y, x))
     top, left = row.astype(np.int32), column.astype(np.int32)
@@ -134,6 +137,7 @@ def _vary(masters, labels, fonts, size, rng):
     index = start + top * side + left
     above = flat[index] * (1 - column) + flat[index + 1] * column
     below = flat[index + side] * (1 - column) + flat[index + side + 1] * column
+    # Distance to the outline becomes coverage: half a pixel inside is 1, outside 0.
     inside = above * (1 - row) + below * row + thicker
     covered = np.clip(inside * size / 28 + 0.5, 0, 1)
     return np.rint(255 * covered).astype(np.uint8)

@@ -197,6 +197,7 @@ def _arrange(invented, rng):
             placed.append(Object(**one, x=x, y=y, radius=radius, angle=angle, depth=depth))
         if len(placed) == 1:
             return tuple(placed)
+        # Two objects must stand in a clear direction and either overlap or not.
         a, b = placed
         across, down = abs(a.x - b.x), abs(a.y - b.y)
         apart = np.hypot(across, down) / (a.radius + b.radius)
@@ -226,6 +227,7 @@ def _render(arranged, walls, size):
     fine = _FINE * size
     place = (np.arange(fine, dtype=np.float32) + 0.5) / fine
     x, y = place[None, None, :], place[None, :, None]
+    # The wall: a slope from its colour at the top to that at the bottom.
     ends = np.array([WALLS[name] for name in WALLS], np.float32)[walls]
     image = ends[:, 0, None, None] + (ends[:, 1] - ends[:, 0])[:, None, None] * y[..., None]
     image = np.broadcast_to(image, (len(arranged), fine, fine, 3)).copy()
@@ -241,6 +243,7 @@ def _render(arranged, walls, size):
         u, v = _own_places(some, x, y)
         distance = _distances(some, u, v)
         alpha = _coverage(distance, some, 1.0 / fine)
+        # Shadow on the wall first, then the object over it.
         off = np.array([(WALL_DEPTH - one.depth) * 0.006 for one in some], np.float32)
         shadow = _shadow(some, x, y, off)
         image *= 1 - 0.42 * shadow * (1 - alpha)
@@ -320,6 +323,7 @@ def _star(u, v):
 def _heart(u, v):
     v = v - 0.08
     side, middle = 0.64, 0.64 / np.sqrt(2)
+    # A heart is a square on its corner with a disc on each upper side.
     rounds = np.hypot(np.abs(u) - middle, v + middle) - side
     body = np.maximum(np.abs(u + v), np.abs(u - v)) / np.sqrt(2) - side
     return np.minimum(rounds, body)
