@@ -133,7 +133,7 @@ def pages(copies, folder):
                 shutil.copyfile(path, Path(source, f"{name}.ipynb"))
             link = f"[{name}]({name}.ipynb)" if path else name
             taken = f"{minutes:.1f}" if path else ""
-            lines.append(f"| {link} | {status} | `{how or '-'}` | {taken} |")
+            lines.append(f"| {link} | {status} | {f'`{how}`' if how else ''} | {taken} |")
         toctree = [
             "",
             "```{toctree}",

@@ -115,8 +115,7 @@ def quiet():
 def cpu_flags():
     """Return the processor's instruction sets, such as "avx2" or "amx_bf16", as Linux spells them.
 
-    Returns:
-        frozenset of lower-case names; empty where they are not known (Windows).
+    In lower case, as a frozenset; empty where they are not known (Windows).
     """
     if platform.system() == "Linux":
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
@@ -136,10 +135,7 @@ def cpu_flags():
 
 @dataclass(frozen=True)
 class Choice:
-    """What `choose` chose, and why, in a line each.
-
-    num_replicas is None where only the cluster knows.
-    """
+    """What `choose` chose, and why; num_replicas is None where only the cluster knows."""
 
     strategy: str
     policy: str
@@ -193,11 +189,7 @@ def choose(precision="auto", *, gpus=(), cpu_flags=(), tf_config=None, cpu_repli
 
 
 def count_workers(tf_config):
-    """Count the workers, the chief among them, that the text of TF_CONFIG names; 1 without it.
-
-    Raises:
-        ValueError: not JSON, or not of that form.
-    """
+    """Count the workers, the chief among them, that the text of TF_CONFIG names; 1 without it."""
     if not tf_config:
         return 1
     try:
@@ -329,11 +321,7 @@ _OTHER_BACKEND = (
 
 
 def cpu_replicas():
-    """Return the setting IMAGEGEN_CPU_REPLICAS: how many logical CPU devices train together.
-
-    Raises:
-        ValueError: it is not a whole number of at least 1.
-    """
+    """Return the setting IMAGEGEN_CPU_REPLICAS: how many logical CPU devices train together."""
     text = os.environ.get("IMAGEGEN_CPU_REPLICAS") or "1"
     if not text.isdecimal() or int(text) < 1:
         raise ValueError(f"IMAGEGEN_CPU_REPLICAS is {text!r}, expected a whole number, 1 or more")

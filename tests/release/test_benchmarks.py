@@ -32,7 +32,7 @@ def bench(tmp_path, monkeypatch):
         return types.SimpleNamespace(measure=lambda: rows.get(part, []))
 
     lines = [("precision", "float32: why", ""), ("processor", "P", ""), ("cores", "2", "")]
-    monkeypatch.setattr(comparison.machine, "report", lambda: lines)
+    monkeypatch.setattr(comparison.doctor, "examine", lambda: lines)
     monkeypatch.setattr(__main__.importlib, "import_module", load)
     monkeypatch.setattr(results, "FOLDER", tmp_path / "results")
     monkeypatch.setattr(results, "PAGE", tmp_path / "RESULTS.md")
