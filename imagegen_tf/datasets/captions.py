@@ -47,13 +47,12 @@ def write(objects):
     """
     if len(objects) == 1:
         return tuple(_phrases(objects[0]))
-    first, second = objects
-    found = []
+    captions = []
     for relation in relations(objects):
-        pairs = itertools.product(_phrases(first), _phrases(second))
-        for one, other in pairs:
-            found += [f"{one} {relation} {other}", f"{other} {OPPOSITES[relation]} {one}"]
-    return tuple(found)
+        # Each pair of phrases reads both ways: what is above the other has the other below.
+        for first, second in itertools.product(*map(_phrases, objects)):
+            captions += [f"{first} {relation} {second}", f"{second} {OPPOSITES[relation]} {first}"]
+    return tuple(captions)
 
 
 def relations(objects):
@@ -72,12 +71,13 @@ def relations(objects):
     a, b = objects
     across, down = a.x - b.x, a.y - b.y
     if abs(across) > abs(down):
-        found = ["left of" if across < 0 else "right of"]
+        beside = "left of" if across < 0 else "right of"
     else:
-        found = ["above" if down < 0 else "below"]
-    if (across**2 + down**2) ** 0.5 < 0.85 * (a.radius + b.radius):
-        found.append("in front of" if a.depth < b.depth else "behind")
-    return tuple(found)
+        beside = "above" if down < 0 else "below"
+    # Most outlines lie within their radius, so objects overlap only when closer than both radii.
+    if (across**2 + down**2) ** 0.5 >= 0.85 * (a.radius + b.radius):
+        return (beside,)
+    return (beside, "in front of" if a.depth < b.depth else "behind")
 
 
 def read(caption):
@@ -96,6 +96,7 @@ def read(caption):
     Taught in: notebooks/09_captioning.ipynb
     """
     tokens = clean(caption).split()
+    # object [relation object], each read from where the one before ended
     first, place = _read_object(tokens, 0, caption)
     if place == len(tokens):
         return Reading((first,), None)
@@ -120,10 +121,7 @@ def write_reading(reading):
         >>> write_reading(read("A plain orange ring."))
         'an orange ring'
     """
-    phrases = [
-        _phrase(one["size"], one["texture"], one["colour"], one["shape"]) for one in reading.objects
-    ]
-    return f" {reading.relation} ".join(phrases)
+    return f" {reading.relation} ".join(_phrase(**item) for item in reading.objects)
 
 
 def clean(caption):
@@ -138,22 +136,21 @@ def _read_object(tokens, place, caption):
     if tokens[place] not in ("a", "an"):
         raise ValueError(f'caption: expected "a" or "an", got {tokens[place]!r}')
     place += 1
-    found = {"size": None, "texture": "plain"}
+    item = {"size": None, "texture": "plain"}  # both may be left open
     kinds = (("size", SIZES), ("texture", TEXTURES), ("colour", COLOURS), ("shape", SHAPES))
     for kind, allowed in kinds:
         if place < len(tokens) and tokens[place] in allowed:
-            found[kind] = tokens[place]
+            item[kind] = tokens[place]
             place += 1
-        elif kind in ("colour", "shape"):
+        elif kind not in item:
             got = repr(tokens[place]) if place < len(tokens) else "the end"
             raise ValueError(f"caption: expected a {kind} ({', '.join(allowed)}), got {got}")
-    return found, place
+    return item, place
 
 
-def _phrases(one):
+def _phrases(item):
     """Name an object with its size and without."""
-    for size in (one.size, None):
-        yield _phrase(size, one.texture, one.colour, one.shape)
+    return [_phrase(size, item.texture, item.colour, item.shape) for size in (item.size, None)]
 
 
 def _phrase(size, texture, colour, shape):

@@ -4,6 +4,7 @@ One or two shapes float before a coloured wall and throw a shadow on it. Their o
 distances, sampled four times per pixel.
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +30,7 @@ WALLS = {  # the colours of the wall at its top and at its bottom
     "night": ((0.10, 0.11, 0.18), (0.20, 0.19, 0.30)),
 }
 WALL_DEPTH = 10.0  # objects float at depths from 3 to 9
-UNSEEN = frozenset(
+UNSEEN = frozenset(  # kept out of training, to see whether a model can put known words together
     [
         ("red", "heart"),
         ("orange", "ring"),
@@ -40,7 +41,7 @@ UNSEEN = frozenset(
     ]
 )
 _FINE = 2  # samples per pixel and direction
-_AT_ONCE = 128  # scenes
+_BATCH = 128  # scenes that are drawn at once, to bound memory
 
 
 class Object(NamedTuple):
@@ -120,12 +121,15 @@ def draw(count, *, size=32, objects=2, textures=words.TEXTURES, pairs="any", rng
 
 def _draw(count, size, objects, textures, pairs, rng):
     """Yield the scenes; `draw` has checked the arguments."""
-    for start in range(0, count, _AT_ONCE):
-        some = [
+    for start in range(0, count, _BATCH):
+        arranged = [
             _arrange(_invent(objects, textures, pairs, rng), rng)
-            for _ in range(min(_AT_ONCE, count - start))
+            for _ in range(min(_BATCH, count - start))
         ]
-        yield from _finish(some, size, rng)
+        walls = rng.integers(len(WALLS), size=len(arranged))
+        for placed, *drawn in zip(arranged, *_render(arranged, walls, size), strict=True):
+            captions = words.write(placed)
+            yield _scene(captions[rng.integers(len(captions))], placed, *drawn)
 
 
 def illustrate(caption, *, size=32, rng=None):
@@ -149,30 +153,25 @@ def illustrate(caption, *, size=32, rng=None):
         raise ValueError(f"size: expected 16 or more, got {size}")
     rng = np.random.default_rng(rng)
     reading = words.read(caption)
+    # Place the objects at random until they stand as the caption says.
     for _ in range(1_000):
         invented = [
-            {
-                "shape": one["shape"],
-                "colour": one["colour"],
-                "size": one["size"] or str(rng.choice(words.SIZES)),
-                "texture": one["texture"],
-            }
-            for one in reading.objects
+            item | {"size": item["size"] or str(rng.choice(words.SIZES))}
+            for item in reading.objects
         ]
-        scene_objects = _arrange(invented, rng)
-        if reading.relation in (None, *words.relations(scene_objects)):
-            drawn = _render([scene_objects], rng.integers(len(WALLS), size=1), size)
-            parts = (part[0] for part in drawn)
-            return _tell(words.write_reading(reading), scene_objects, *parts)
+        placed = _arrange(invented, rng)
+        if reading.relation in (None, *words.relations(placed)):
+            drawn = _render([placed], rng.integers(len(WALLS), size=1), size)
+            return _scene(words.write_reading(reading), placed, *(part[0] for part in drawn))
     raise ValueError(f"caption: no scene was found of which {caption!r} is true")
 
 
 def _invent(count, textures, pairs, rng):
     """Choose the words of a scene's objects; no two share both colour and shape."""
-    everything = [(colour, shape) for colour in COLOURS for shape in SHAPES]
+    everything = itertools.product(COLOURS, SHAPES)
     allowed = [pair for pair in everything if pairs == "any" or pair not in UNSEEN]
     chosen = [allowed[place] for place in rng.choice(len(allowed), count, replace=False)]
-    if pairs == "unseen":
+    if pairs == "unseen":  # put such a pair in the place of one
         chosen[rng.integers(count)] = sorted(UNSEEN)[rng.integers(len(UNSEEN))]
     return [
         {
@@ -190,14 +189,15 @@ def _arrange(invented, rng):
     while True:
         placed = []
         nearness = rng.permutation(len(invented))
-        for one, order in zip(invented, nearness, strict=True):
-            radius = rng.uniform(*RADII[one["size"]])
+        for item, order in zip(invented, nearness, strict=True):
+            radius = rng.uniform(*RADII[item["size"]])
             x, y = rng.uniform(1.1 * radius, 1 - 1.1 * radius, 2)
+            # Depths 3 to 5 or 6 to 8: which is nearer is never in doubt.
             angle, depth = rng.uniform(-0.25, 0.25), 3 + 3 * order + rng.uniform(0, 2)
-            placed.append(Object(**one, x=x, y=y, radius=radius, angle=angle, depth=depth))
+            placed.append(Object(**item, x=x, y=y, radius=radius, angle=angle, depth=depth))
         if len(placed) == 1:
             return tuple(placed)
-        # Two objects must stand in a clear direction and either overlap or not.
+        # Not diagonal, the farther not hidden, and clearly overlapping or clearly apart.
         a, b = placed
         across, down = abs(a.x - b.x), abs(a.y - b.y)
         apart = np.hypot(across, down) / (a.radius + b.radius)
@@ -206,15 +206,7 @@ def _arrange(invented, rng):
             return tuple(placed)
 
 
-def _finish(arranged, size, rng):
-    """Render arranged scenes and choose a caption for each."""
-    walls = rng.integers(len(WALLS), size=len(arranged))
-    for objects, *drawn in zip(arranged, *_render(arranged, walls, size), strict=True):
-        captions = words.write(objects)
-        yield _tell(captions[rng.integers(len(captions))], objects, *drawn)
-
-
-def _tell(caption, objects, image, alphas, depth):
+def _scene(caption, objects, image, alphas, depth):
     """Make a scene; its objects come in the order of the caption."""
     captions = words.write(objects)
     if words.read(caption).relation not in (words.relations(objects) or (None,)):
@@ -224,78 +216,74 @@ def _tell(caption, objects, image, alphas, depth):
 
 def _render(arranged, walls, size):
     """Give images, alphas and depths of many scenes at once."""
-    fine = _FINE * size
+    count, fine = len(arranged), _FINE * size
     place = (np.arange(fine, dtype=np.float32) + 0.5) / fine
     x, y = place[None, None, :], place[None, :, None]
-    # The wall: a slope from its colour at the top to that at the bottom.
-    ends = np.array([WALLS[name] for name in WALLS], np.float32)[walls]
+    # The wall, from its colour at the top to that at the bottom: (count, fine, fine, 3)
+    ends = np.array(list(WALLS.values()), np.float32)[walls]  # (count, 2, 3)
     image = ends[:, 0, None, None] + (ends[:, 1] - ends[:, 0])[:, None, None] * y[..., None]
-    image = np.broadcast_to(image, (len(arranged), fine, fine, 3)).copy()
-    depth = np.full((len(arranged), fine, fine, 1), WALL_DEPTH, np.float32)
-    number = len(arranged[0])
-    alphas = np.empty((len(arranged), number, fine, fine, 1), np.float32)
-    rows = np.arange(len(arranged))
-    # From the farthest to the nearest, as painters do.
-    orders = np.array([np.argsort([-one.depth for one in objects]) for objects in arranged])
-    for turn in range(number):
-        which = orders[:, turn]
-        some = [objects[place] for objects, place in zip(arranged, which, strict=True)]
-        u, v = _own_places(some, x, y)
-        distance = _distances(some, u, v)
-        alpha = _coverage(distance, some, 1.0 / fine)
-        # Shadow on the wall first, then the object over it.
-        off = np.array([(WALL_DEPTH - one.depth) * 0.006 for one in some], np.float32)
-        shadow = _shadow(some, x, y, off)
-        image *= 1 - 0.42 * shadow * (1 - alpha)
+    image = np.broadcast_to(image, (count, fine, fine, 3)).copy()
+    depth = np.full((count, fine, fine, 1), WALL_DEPTH, np.float32)
+    alphas = np.empty((count, len(arranged[0]), fine, fine, 1), np.float32)
+    # Of every scene the farthest object first and the nearest last, as painters do.
+    orders = np.array([np.argsort([-item.depth for item in objects]) for objects in arranged])
+    for order in orders.T:
+        layer = [objects[place] for objects, place in zip(arranged, order, strict=True)]
+        u, v = _own_places(layer, x, y)
+        distance = _distances(layer, u, v)
+        alpha = _coverage(layer, distance, 1.0 / fine)
+        # The shadow: the farther from the wall, the farther off and the softer.
+        off = [(WALL_DEPTH - item.depth) * 0.006 for item in layer]
+        off = np.array(off, np.float32)[:, None, None]
+        shadow = _distances(layer, *_own_places(layer, x, y, off))
+        image *= 1 - 0.42 * _coverage(layer, shadow, 2.2 * off) * (1 - alpha)
+        # Only the pixels inside are painted; most are not.
         inside = alpha[..., 0] > 0
-        paint = _painted(some, np.nonzero(inside)[0], u[inside], v[inside], distance[inside])
+        paint = _painted(layer, np.nonzero(inside)[0], u[inside], v[inside], distance[inside])
         image[inside] += alpha[inside] * (paint - image[inside])
-        near = np.array([one.depth for one in some], np.float32)[:, None, None, None]
-        depth = np.where(alpha > 0.5, near, depth)
-        alphas[rows, which] = alpha
+        depth = np.where(alpha > 0.5, _numbers(layer, "depth")[..., None], depth)
+        alphas[np.arange(count), order] = alpha
+    # Four samples become a pixel: the mean of colours, the nearest of depths.
     return _shrunk(image).clip(0, 1), _shrunk(alphas), _shrunk(depth, np.min)
+
+
+def _numbers(objects, field):
+    """Gather one field of all objects: float32 (objects, 1, 1)."""
+    return np.array([getattr(item, field) for item in objects], np.float32)[:, None, None]
 
 
 def _own_places(objects, x, y, shift=0.0):
     """Give each pixel's place as its object sees it: turned back, in units of its radius."""
-    middle = np.array([(one.x, one.y, one.radius, one.angle) for one in objects], np.float32)
-    cx, cy, radius, angle = (column[:, None, None] for column in middle.T)
-    across, down = (x - cx - shift) / radius, (y - cy - shift) / radius
+    radius, angle = _numbers(objects, "radius"), _numbers(objects, "angle")
+    across = (x - _numbers(objects, "x") - shift) / radius
+    down = (y - _numbers(objects, "y") - shift) / radius
     cosine, sine = np.cos(angle), np.sin(angle)
     return cosine * across - sine * down, sine * across + cosine * down
 
 
 def _distances(objects, u, v):
     """Give the signed distance to each object's outline, in units of its radius."""
-    names = np.array([one.shape for one in objects])
+    shapes = np.array([item.shape for item in objects])
     distance = np.empty(u.shape, np.float32)
-    for name in np.unique(names):
-        some = names == name
-        distance[some] = _OUTLINES[name](u[some], v[some])
+    for shape in np.unique(shapes):
+        same = shapes == shape
+        distance[same] = _OUTLINES[shape](u[same], v[same])
     return distance
 
 
-def _coverage(distance, objects, pixel):
-    """Give how much of each fine pixel is inside."""
-    radius = np.array([one.radius for one in objects], np.float32)[:, None, None]
-    return np.clip(0.5 - distance * radius / pixel, 0, 1)[..., None]
-
-
-def _shadow(objects, x, y, off):
-    """Give the soft shadow on the wall: the farther from the wall, the softer and farther off."""
-    off = off[:, None, None]
-    distance = _distances(objects, *_own_places(objects, x, y, off))
-    radius = np.array([one.radius for one in objects], np.float32)[:, None, None]
-    return np.clip(0.5 - distance * radius / (2.2 * off), 0, 1)[..., None]
+def _coverage(objects, distance, softness):
+    """Give how much of each fine pixel is inside, from 0 to 1 over `softness` across the edge."""
+    return np.clip(0.5 - distance * _numbers(objects, "radius") / softness, 0, 1)[..., None]
 
 
 def _painted(objects, rows, u, v, distance):
     """Give the colours of pixels inside: texture, light from the upper left, a darker rim."""
-    colour = np.array([COLOURS[one.colour] for one in objects], np.float32)[rows]
-    names = np.array([words.TEXTURES.index(one.texture) for one in objects])[rows]
+    colour = np.array([COLOURS[item.colour] for item in objects], np.float32)[rows]
+    textures = np.array([words.TEXTURES.index(item.texture) for item in objects])[rows]
     stripes = (v / 0.5) % 1 < 0.42
     dots = np.hypot((u / 0.62) % 1 - 0.5, (v / 0.62) % 1 - 0.5) < 0.27
-    marked = np.choose(names, [np.zeros_like(dots), stripes, dots])
+    # Marks are lighter; the order is that of TEXTURES.
+    marked = np.choose(textures, [np.zeros_like(dots), stripes, dots])
     colour = np.where(marked[:, None], 0.35 * colour + 0.65, colour)
     light = 1 - 0.13 * (u + v)
     rim = np.clip(1 + distance / 0.22, 0, 1) * 0.16
@@ -309,6 +297,7 @@ def _shrunk(fine, by=np.mean):
 
 
 def _star(u, v):
+    """Measure to a star of five tips: fold the angle, and one edge stands for all ten."""
     angle = np.arctan2(u, -v)
     fold = 2 * np.pi / 5
     angle = np.abs((angle + fold / 2) % fold - fold / 2)
@@ -321,14 +310,15 @@ def _star(u, v):
 
 
 def _heart(u, v):
+    """Measure to a heart: a square on its corner with a disc on each upper side."""
     v = v - 0.08
     side, middle = 0.64, 0.64 / np.sqrt(2)
-    # A heart is a square on its corner with a disc on each upper side.
     rounds = np.hypot(np.abs(u) - middle, v + middle) - side
     body = np.maximum(np.abs(u + v), np.abs(u - v)) / np.sqrt(2) - side
     return np.minimum(rounds, body)
 
 
+# Signed distance to each outline, below 0 inside; u to the right, v down, in units of the radius.
 _OUTLINES = {
     "circle": lambda u, v: np.hypot(u, v) - 0.95,
     "square": lambda u, v: np.maximum(np.abs(u), np.abs(v)) - 0.84,
