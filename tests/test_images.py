@@ -190,11 +190,12 @@ DEEP = np.array([[[60_000, 30_000, 10_000], [0, 65_535, 1]]], np.uint16)
         (1 - (DEEP[:, :, 0] / 65_535).astype(np.float32), {"photometric": "miniswhite"}),
         (np.dstack([DEEP, DEEP[:, :, 1:2]]), {"extrasamples": ["unassalpha"]}),
         (DEEP[:, ::-1], {"extratags": [(274, "H", 1, 2, True)]}),
+        (DEEP[:, :, :2], {"photometric": "minisblack", "extrasamples": ["unassalpha"]}),
     ],
 )
 def test_deep_tiff_is_read_in_every_layout(tmp_path, values, options):
     path = tmp_path / "a.tif"
-    is_grey = options.get("photometric") == "miniswhite"
+    is_grey = "photometric" in options
     tifffile.imwrite(path, values, **{"photometric": "rgb"} | options)
     image = images.read(path, "RGBA")
     expected = DEEP[:, :, :1] if is_grey else DEEP

@@ -274,7 +274,7 @@ def _own(name, split, seed):
     """Read one's own folder, looked for in IMAGEGEN_DATA and then from the repository's root."""
     kind, _, path = name.partition(":")
     roots = filter(None, (runtime.data_folder(), runtime.repository()))
-    places = [files.existing(root / Path(path).expanduser()) for root in roots]
+    places = [files.existing(root, str(Path(path).expanduser())) for root in roots]
     path = next((place for place in places if place.is_dir()), places[-1])
     labels = captions = classes = None
     if kind == "folder":

@@ -4,6 +4,7 @@ import csv
 import gzip
 import os
 import unicodedata
+import warnings
 import zlib
 from pathlib import Path
 
@@ -120,10 +121,11 @@ def folder(path, split, seed):
     return [pixels for _, pixels in read], labels, tuple(classes) if labels is not None else None
 
 
-def existing(path):
-    """Find a path whose letters with accents may be written in one piece or in two (a Mac's)."""
-    spellings = (Path(unicodedata.normalize(form, str(path))) for form in ("NFC", "NFD"))
-    return next((spelling for spelling in (path, *spellings) if spelling.exists()), path)
+def existing(folder, name):
+    """Find a file or folder whose accents may be written in one piece or in two (a Mac's)."""
+    spellings = (name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD")))
+    paths = [folder / spelling for spelling in spellings]
+    return next((path for path in paths if path.exists()), paths[0])
 
 
 def _pictures_below(path):
@@ -158,12 +160,14 @@ def _may_be_picture(file):
 def _read_all(files):
     """Read pictures as a list of (file, uint8 (height, width, 3)), within MOST_BYTES."""
     sizes = []
-    for file in files:
-        try:
-            with Image.open(file) as header:
-                sizes.append(header.width * header.height)
-        except Exception:  # it will be named below
-            sizes.append(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of many pixels
+        for file in files:
+            try:
+                with Image.open(file) as header:
+                    sizes.append(header.width * header.height)
+            except Exception:  # it will be named below
+                sizes.append(0)
     most_pixels = None
     if 3 * sum(sizes) > MOST_BYTES:
         most_pixels = MOST_BYTES // 3 // len(files)
@@ -209,7 +213,7 @@ def captioned(path, split, seed):
     order = np.random.default_rng(seed).permutation(len(names))
     share = max(1, len(names) // 5) if len(names) > 1 else 0
     tests = {names[number] for number in order[:share]}
-    files = {existing(place / name): name for name in names if (name in tests) == (split == "test")}
+    files = {existing(place, name): name for name in names if (name in tests) == (split == "test")}
     read = _read_all(list(files))
     if not read:
         raise ValueError(f"{path}: no captioned picture of the {split} split could be read")

@@ -67,7 +67,7 @@ def _deep_tiff(path):
     try:
         with tifffile.TiffFile(path) as file:
             page = file.pages[0]
-            if page.bitspersample <= 8:
+            if page.bitspersample <= 8 or page.photometric not in (0, 1, 2):  # grey, RGB
                 return None
             is_inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
             is_misread = is_inverted or page.axes == "SYX"
@@ -80,6 +80,10 @@ def _deep_tiff(path):
     values = np.moveaxis(values, 0, 2) if page.axes == "SYX" else values
     values = _levels(values.reshape(*values.shape[:2], -1), path)
     values = 1 - values if is_inverted else values
+    if values.shape[2] == 2:  # grey and alpha
+        values = values[:, :, [0, 0, 0, 1]]
+    if values.shape[2] not in (1, 3, 4):
+        raise ValueError(f"{path}: {values.shape[2]} values per pixel, expected 1 to 4")
     # Orientations 5 to 8 exchange rows and columns; half of all mirror one of them.
     values = values.swapaxes(0, 1) if orientation > 4 else values
     values = values[:, ::-1] if orientation in (2, 3, 6, 7) else values
@@ -109,9 +113,8 @@ def _channels(picture, path):
             return grey
         return np.concatenate([grey, grey, grey, steps != key], axis=2)
     if picture.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:
-        picture.info["transparency"] = tuple(
-            level >> 8 for level in key
-        )  # as Pillow cut the colours
+        # Pillow has cut the colours to 8 bits, but not the one that is transparent.
+        picture.info["transparency"] = tuple(level >> 8 for level in key)
     try:
         if picture.mode in ("LAB", "HSV", "YCbCr"):
             picture = picture.convert("RGB")
