@@ -119,7 +119,10 @@ def rotate(image, degrees, expand=False, *, method="bicubic"):
     odd_difference = (image.shape[0] - image.shape[1]) % 2
     if rest == 0 and (expand or not swaps_sides or not odd_difference):
         turned = np.rot90(image, int(turns % 4))
-        return turned.copy() if expand else _centred(turned, image.shape)
+        result = np.zeros(turned.shape if expand else image.shape, image.dtype)
+        size = np.minimum(turned.shape, result.shape)[:2]
+        _middle(result, *size)[:] = _middle(turned, *size)
+        return result
     turned = transform.rotate(
         np.require(images.premultiply(image), requirements="W"),  # skimage writes nothing, but asks
         degrees,
@@ -132,19 +135,10 @@ def rotate(image, degrees, expand=False, *, method="bicubic"):
     return images.unpremultiply(turned).astype(image.dtype, copy=False)
 
 
-def _centred(image, shape):
-    """Cut or pad an image about its centre to a shape that differs by even numbers."""
-    result = np.zeros(shape, image.dtype)
-    height, width = np.minimum(image.shape[:2], shape[:2])
-    source, target = (
-        (
-            slice((s[0] - height) // 2, (s[0] + height) // 2),
-            slice((s[1] - width) // 2, (s[1] + width) // 2),
-        )
-        for s in (image.shape, shape)
-    )
-    result[target] = image[source]
-    return result
+def _middle(image, height, width):
+    """View the middle of an image, at a size that differs from its own by even numbers."""
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return image[top : top + height, left : left + width]
 
 
 def erase(image, mask, *, value=0.0):
@@ -205,14 +199,8 @@ def fill(image, mask, method="pull-push"):
         return image.copy()
     # What stands in the hole must not matter, and invisible colours must not bleed.
     known = np.where(hole[:, :, None], 0, images.premultiply(image))
-    methods = {
-        "constant": _constant,
-        "nearest": _nearest,
-        "pull-push": _pull_push,
-        "biharmonic": _biharmonic,
-        "patch": _patch,
-    }
-    filled = images.unpremultiply(methods[method](known, hole))
+    methods = (_constant, _nearest, _pull_push, _biharmonic, _patch)
+    filled = images.unpremultiply(methods[FILL_METHODS.index(method)](known, hole))
     return np.where(hole[:, :, None], filled, image).astype(image.dtype, copy=False)
 
 

@@ -1,4 +1,4 @@
-"""datasets: the photos inside scikit-image, their halves, one's own photos, the stereo pair."""
+"""datasets: photos, drawn and classic sets, one's own folders and captions, squares, batches."""
 
 import gzip
 import unicodedata
@@ -17,44 +17,37 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
 
 
-def test_every_photo_is_an_image_with_its_channels():
+def test_photos_are_scikit_images_own_with_their_channels():
     assert len(datasets.photo_names()) == 20
     for name in datasets.photo_names():
         images.check(datasets.photo(name), name, channels=(1, 3))
+    for name in ("astronaut", "camera", "coins", "retina"):
+        theirs = images.to_float(getattr(skimage.data, name)())
+        np.testing.assert_allclose(datasets.photo(name), theirs, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["astronaut", "camera", "coins", "retina"])
-def test_photos_are_scikit_images_own(name):
-    theirs = images.to_float(getattr(skimage.data, name)())
-    np.testing.assert_allclose(datasets.photo(name), theirs, atol=1e-6)
+def test_the_halves_share_nothing_and_pairs_stay_together():
+    train, test = (datasets.load("photos", split) for split in ("train", "test"))
+    assert not set(train.class_names) & set(test.class_names)
+    pairs = {"motorcycle_left", "motorcycle_right", "retina", "microaneurysms"}
+    assert pairs <= set(train.class_names)
+    for photos in (train, test):
+        assert len(photos.images) == len(photos.class_names) and "licence" in photos.card
+        assert all(picture.dtype == np.uint8 for picture in photos.images)
 
 
-def test_the_halves_share_nothing_and_the_stereo_pair_stays_together():
-    train, test = (set(datasets.PHOTOS[split]) for split in ("train", "test"))
-    assert not train & test
-    assert {"motorcycle_left", "motorcycle_right"} <= train
-    assert {"retina", "microaneurysms"} <= train
-
-
-@pytest.mark.parametrize("split", ["train", "test"])
-def test_load_gives_bytes_with_names_and_a_card(split):
-    photos = datasets.load("photos", split)
-    assert len(photos.images) == len(photos.class_names) == len(datasets.PHOTOS[split])
-    assert all(picture.dtype == np.uint8 for picture in photos.images)
-    assert "licence" in photos.card
-
-
-def test_ones_own_photo_comes_first(tmp_path, monkeypatch):
+def test_ones_own_photo_comes_first_whatever_its_ending(tmp_path, monkeypatch):
     monkeypatch.setenv("IMAGEGEN_DATA", str(tmp_path))
     (tmp_path / "photos").mkdir()
-    red = np.zeros((4, 5, 3), np.float32)
-    red[:, :, 0] = 1
+    for file in ("mine.webp", "astronaut.png"):
+        Image.new("RGB", (5, 4), "red").save(tmp_path / "photos" / file, lossless=True)
     for name in ("mine", "astronaut"):
-        images.write(tmp_path / "photos" / f"{name}.png", red)
-    assert "mine" in datasets.photo_names()
-    assert np.array_equal(datasets.photo("mine"), red)
-    assert np.array_equal(datasets.photo("astronaut"), red)
+        assert name in datasets.photo_names()
+        assert np.array_equal(datasets.photo(name), [[[1, 0, 0]] * 5] * 4)
     assert datasets.photo("coffee").shape == (400, 600, 3)
+    monkeypatch.setenv("IMAGEGEN_DATA", str(tmp_path / "nothing"))
+    with pytest.raises(FileNotFoundError, match="IMAGEGEN_DATA: there is no folder .*nothing"):
+        datasets.photo("cat")
 
 
 def test_stereo_depth_follows_the_disparity():
@@ -71,27 +64,37 @@ def test_stereo_depth_follows_the_disparity():
     there = np.rint(columns - disparity[known]).astype(int)
     inside = there >= 0
     moved = np.abs(left[rows, columns] - right[rows, np.maximum(there, 0)])[inside].mean()
-    stayed = np.abs(left - right).mean()
-    assert moved < 0.4 * stayed
+    assert moved < 0.4 * np.abs(left - right).mean()
 
 
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
+def test_unknown_names_are_refused_with_the_known_ones():
+    for call, words in [
         (lambda: datasets.photo("lena"), "astronaut"),
         (lambda: datasets.load("imagenet"), "photos"),
         (lambda: datasets.load("photos", "validation"), "split"),
-        (lambda: datasets.Dataset("a", "train", np.zeros((2, 1, 1, 1), np.uint8), [1]), "labels"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            call()
+
+
+PICTURES = np.zeros((2, 1, 1, 1), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ((PICTURES, [1]), ValueError, "labels: got 1 for 2 images"),
+        ((PICTURES, np.array([0, 2]), None, ("a", "b")), ValueError, "got 2 for classes 0 to 1"),
+        ((PICTURES, np.array([0.5, 1])), TypeError, "labels: expected whole numbers"),
+        ((PICTURES / 255,), TypeError, "uint8"),
+        (((),), TypeError, "got no image"),
+        ((PICTURES[..., 0],), ValueError, r"expected \(height, width, channels\)"),
+        (((PICTURES[0, ..., 0],),), ValueError, r"expected \(height, width, channels\)"),
     ],
 )
-def test_unknown_names_are_refused_with_the_known_ones(call, words):
-    with pytest.raises(ValueError, match=words):
-        call()
-    with pytest.raises(TypeError, match="uint8"):
-        datasets.Dataset("a", "train", np.zeros((2, 1, 1, 1)))
-    with pytest.raises(ValueError, match="labels: got 0 to 2 for 2 class names"):
-        pictures = np.zeros((2, 1, 1, 1), np.uint8)
-        datasets.Dataset("a", "train", pictures, np.array([0, 2]), class_names=("a", "b"))
+def test_a_data_set_checks_itself(arguments, error, words):
+    with pytest.raises(error, match=words):
+        datasets.Dataset("wrong", "train", *arguments)
 
 
 @pytest.mark.parametrize(("name", "classes"), [("digits", 10), ("letters", 26)])
@@ -119,8 +122,7 @@ def test_fashion_mnist_is_read_from_its_original_files(monkeypatch):
 
 def write_idx(path, values):
     header = bytes([0, 0, 8, values.ndim]) + b"".join(size.to_bytes(4) for size in values.shape)
-    with gzip.open(path, "wb") as file:
-        file.write(header + values.tobytes())
+    path.write_bytes(gzip.compress(header + values.tobytes()))
 
 
 def test_idx_files_that_are_damaged_or_missing_are_named(tmp_path, monkeypatch):
@@ -135,11 +137,10 @@ def test_idx_files_that_are_damaged_or_missing_are_named(tmp_path, monkeypatch):
     write_idx(path, pictures)
     loaded = datasets.load("mnist")
     assert np.array_equal(loaded.images[..., 0], pictures) and loaded.labels.tolist() == [3, 7]
-    whole = path.read_bytes()
     write_idx(folder / "t10k-images-idx3-ubyte.gz", pictures[:0])
     with pytest.raises(ValueError, match="holds no picture"):
         datasets.load("mnist", "test")
-    for damage in (whole[: len(whole) // 2], b"no gzip at all", gzip.compress(b"too short")):
+    for damage in (path.read_bytes()[:-20], b"no gzip at all", gzip.compress(b"too short")):
         path.write_bytes(damage)
         with pytest.raises(ValueError, match=r"train-images.* is damaged"):
             datasets.load("mnist")
@@ -147,26 +148,19 @@ def test_idx_files_that_are_damaged_or_missing_are_named(tmp_path, monkeypatch):
 
 def test_cifar10_is_read_from_its_binary_version(tmp_path, monkeypatch):
     monkeypatch.setenv("IMAGEGEN_DATA", str(tmp_path))
-    folder = tmp_path / "cifar10"
-    folder.mkdir()
+    (tmp_path / "cifar10").mkdir()
+    path = tmp_path / "cifar10" / "test_batch.bin"
     pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     # One byte of label, then all red, all green, all blue values, row by row.
-    record = [
-        bytes([label]) + one.transpose(2, 0, 1).tobytes() for label, one in enumerate(pictures)
-    ]
-    (folder / "test_batch.bin").write_bytes(b"".join(record))
+    planes = pictures.transpose(0, 3, 1, 2)
+    record = b"".join(bytes([label]) + plane.tobytes() for label, plane in enumerate(planes))
+    path.write_bytes(record)
     loaded = datasets.load("cifar10", "test")
     assert np.array_equal(loaded.images, pictures) and loaded.labels.tolist() == [0, 1]
-    for damaged in (b"".join(record)[:-1], b""):
-        (folder / "test_batch.bin").write_bytes(damaged)
+    for damaged in (record[:-1], b""):
+        path.write_bytes(damaged)
         with pytest.raises(ValueError, match="damaged"):
             datasets.load("cifar10", "test")
-
-
-def test_a_folder_of_data_that_is_not_there_is_named(tmp_path, monkeypatch):
-    monkeypatch.setenv("IMAGEGEN_DATA", str(tmp_path / "nothing"))
-    with pytest.raises(FileNotFoundError, match="IMAGEGEN_DATA: there is no folder .*nothing"):
-        datasets.photo("cat")
 
 
 def test_a_download_that_fails_names_the_sets_that_need_none(monkeypatch):
@@ -182,6 +176,7 @@ def test_a_download_that_fails_names_the_sets_that_need_none(monkeypatch):
 
 
 def picture_folder(path, classes=("cats", "dogs"), each=10):
+    """Write small noise pictures of several sizes and modes; give the data set's name."""
     rng = np.random.default_rng(0)
     for name in classes:
         (path / name / "deeper").mkdir(parents=True)
@@ -191,68 +186,74 @@ def picture_folder(path, classes=("cats", "dogs"), each=10):
     return f"folder:{path}"
 
 
-def test_a_folder_is_read_with_its_classes_and_split_by_the_seed(tmp_path):
-    name = picture_folder(tmp_path)
-    train, test = datasets.load(name), datasets.load(name, "test")
-    assert len(train.images) == 18 and len(test.images) == 2
-    assert train.class_names == ("cats", "dogs") and set(train.labels) == {0, 1}
-    assert all(one.shape[2] == 3 for one in train.images)
-    content = [{one.tobytes() for one in split.images} for split in (train, test)]
-    assert not content[0] & content[1]
-    again = datasets.load(name, "test")
-    assert all(map(np.array_equal, again.images, test.images))
-    others = [datasets.load(name, "test", seed=seed) for seed in range(1, 6)]
-    assert any({one.tobytes() for one in other.images} != content[1] for other in others)
+def halves(name, **options):
+    """Load both splits."""
+    return [datasets.load(name, split, **options) for split in ("train", "test")]
 
 
-def test_a_picture_that_cannot_be_read_is_named_and_skipped(tmp_path, capsys):
-    name = picture_folder(tmp_path, classes=("only",), each=4)
-    (tmp_path / "only" / "broken.png").write_bytes(b"no picture")
-    (tmp_path / "only" / "notes.txt").write_text("not looked at")
-    loaded = [len(datasets.load(name, split).images) for split in ("train", "test")]
-    assert sum(loaded) == 4 and datasets.load(name).labels is None
-    said = capsys.readouterr().out
-    assert "broken.png" in said and "no pictures, such as notes.txt" in said
+def test_a_folder_is_read_with_its_classes_and_split_by_the_seed(tmp_path, monkeypatch):
+    monkeypatch.setenv("IMAGEGEN_DATA", str(tmp_path))  # where a relative path may start
+    picture_folder(tmp_path / "pets")
+    contents = {}
+    for seed in (0, 0, 1, 2, 3, -1, 2**70):  # any whole number
+        train, test = halves("folder:pets", seed=seed)
+        assert len(train.images) == 18 and len(test.images) == 2
+        assert train.class_names == test.class_names == ("cats", "dogs")
+        assert set(train.labels) == {0, 1} and train.images[0].shape[2] == 3
+        content = [frozenset(one.tobytes() for one in half.images) for half in (train, test)]
+        assert not content[0] & content[1]
+        assert contents.setdefault(seed, content) == content
+    assert len({test for _, test in contents.values()}) > 1
+    with pytest.raises(TypeError, match="float"):
+        datasets.load("folder:pets", seed=0.5)
 
 
-def test_every_kind_of_picture_is_read_whatever_its_ending(tmp_path, capsys):
+def test_every_kind_of_picture_is_read_and_what_is_skipped_is_named(tmp_path, capsys):
     endings = ".jfif .jpe .ppm .pgm .tga .jp2 .ico .avif .TIF .webp".split()
-    for ending in ["", *endings]:
+    for ending in ["", ".orig", *endings]:
         picture = Image.new("L" if ending == ".pgm" else "RGB", (16, 16), "white")
-        kind = {".TIF": "TIFF", "": "PNG"}.get(ending)
+        kind = {".TIF": "TIFF", "": "PNG", ".orig": "JPEG"}.get(ending)
         picture.save(tmp_path / f"a{ending}", kind or Image.registered_extensions()[ending])
-    (tmp_path / "README").write_text("no picture")
-    loaded = [datasets.load(f"folder:{tmp_path}", split).images for split in ("train", "test")]
-    assert sum(map(len, loaded)) == 11
-    assert all((picture >= 250).all() for pictures in loaded for picture in pictures)
-    assert "1 files that are no pictures, such as README" in capsys.readouterr().out
+    for number in range(100):
+        (tmp_path / f"odd{number}").write_text("no picture")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / ".hidden.png").write_bytes(b"no picture")
+    train, test = halves(f"folder:{tmp_path}")
+    assert len(train.images) + len(test.images) == 12 and train.labels is None
+    assert all((picture >= 250).all() for half in (train, test) for picture in half.images)
+    said = capsys.readouterr().out
+    assert all(text in said for text in ("odd0 is no picture", "broken.png", "90 more"))
+    assert len(said.splitlines()) < 30 and "hidden" not in said
 
 
 def test_links_are_followed_and_may_lead_back(tmp_path):
     picture_folder(tmp_path / "real", classes=("cats",))
-    (tmp_path / "pets").mkdir()
     picture_folder(tmp_path / "pets", classes=("dogs",))
-    (tmp_path / "pets" / "cats").symlink_to(tmp_path / "real" / "cats")
+    for name in ("cats", "kittens"):  # one folder under two names
+        (tmp_path / "pets" / name).symlink_to(tmp_path / "real" / "cats")
     (tmp_path / "pets" / "dogs" / "back").symlink_to(tmp_path / "pets")
-    train = datasets.load(f"folder:{tmp_path}/pets")
-    assert train.class_names == ("cats", "dogs") and len(train.images) == 18
+    train, test = halves(f"folder:{tmp_path}/pets")
+    assert train.class_names == ("cats", "dogs", "kittens")
+    assert len(train.images) + len(test.images) == 30
 
 
-@pytest.mark.parametrize("test", ["test", "Val", "validation"])
-def test_a_split_that_folders_give_is_taken(tmp_path, test):
-    picture_folder(tmp_path / "Train", each=6)
-    picture_folder(tmp_path / test, each=3)
-    for split, count in (("train", 12), ("test", 6)):
-        dataset = datasets.load(f"folder:{tmp_path}", split)
-        assert dataset.class_names == ("cats", "dogs")
-        assert np.bincount(dataset.labels).tolist() == [count // 2] * 2
+@pytest.mark.parametrize(
+    "layout", ["Train/{}:test/{}", "train/{}:Val/{}", "{}/train:{}/validation"]
+)
+def test_a_split_that_folders_give_is_taken(tmp_path, capsys, layout):
+    for place, each in zip(layout.split(":"), (6, 3), strict=True):
+        picture_folder(tmp_path, [place.format(name) for name in ("cats", "dogs")], each)
+    Image.new("L", (4, 4)).save(tmp_path / "overview.png")
+    for half, count in zip(halves(f"folder:{tmp_path}"), (6, 3), strict=True):
+        assert half.class_names == ("cats", "dogs")
+        assert np.bincount(half.labels).tolist() == [count] * 2
+    assert "1 pictures in neither" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("stored", "asked"), [("NFC", "NFD"), ("NFD", "NFC")])
 def test_names_with_accents_are_found_in_both_spellings(tmp_path, monkeypatch, stored, asked):
-    asked_form = asked
+    tmp_path = tmp_path / unicodedata.normalize(asked, "Größe")  # not as the file's name is
     here, asked = (unicodedata.normalize(form, "Käse") for form in (stored, asked))
-    tmp_path = tmp_path / unicodedata.normalize(asked_form, "Größe")  # not as the file's name is
     monkeypatch.setenv("IMAGEGEN_DATA", str(tmp_path))
     for folder in ("photos", "images", here):
         (tmp_path / folder).mkdir(parents=True)
@@ -268,10 +269,10 @@ def test_many_large_pictures_are_kept_smaller_and_alike(tmp_path, monkeypatch, c
     for number in range(4):
         images.write(tmp_path / f"{number}.{('jpg', 'png')[number % 2]}", slope.astype(np.float32))
     whole = datasets.square(datasets.load(f"folder:{tmp_path}"), 16)
-    monkeypatch.setattr(files, "MOST_BYTES", 3 * 3 * 10_000)
+    monkeypatch.setattr(files, "MOST_BYTES", 3 * 3 * 20_000)
     dataset = datasets.load(f"folder:{tmp_path}")
-    assert "3 of 3 pictures are made smaller" in capsys.readouterr().out
-    assert all(8_000 < picture.size / 3 <= 10_000 for picture in dataset.images)
+    assert "made smaller, to 20,000 pixels" in capsys.readouterr().out
+    assert all(18_000 < picture.size / 3 <= 20_000 for picture in dataset.images)
     small = datasets.square(dataset, 16)
     assert np.abs(small.images.astype(int) - whole.images).max() <= 4
 
@@ -283,18 +284,8 @@ def test_a_folder_without_pictures_is_an_error(tmp_path):
         datasets.load(f"folder:{tmp_path}/nowhere")
 
 
-def test_a_relative_folder_is_looked_for_in_imagegen_data_first(tmp_path, monkeypatch):
-    monkeypatch.setenv("IMAGEGEN_DATA", str(tmp_path))
-    picture_folder(tmp_path / "pets")
-    assert len(datasets.load("folder:pets").images) == 18
-
-
-def grey(count=10, size=4):
-    """A set whose picture number n is n everywhere."""
-    pictures = np.arange(count, dtype=np.uint8)[:, None, None, None] * np.ones(
-        (1, size, size, 1), np.uint8
-    )
-    return datasets.Dataset("numbers", "train", pictures, np.arange(count) * 10)
+GREY = np.arange(10, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 1), np.uint8)
+NUMBERS = datasets.Dataset("numbers", "train", GREY, np.arange(10) * 10)  # number n is n everywhere
 
 
 def numbers(batches, count):
@@ -303,72 +294,64 @@ def numbers(batches, count):
 
 
 def test_batches_are_bytes_in_an_order_that_seed_and_epoch_decide():
-    data = datasets.batches(grey(), 3, seed=1)
+    data = datasets.batches(NUMBERS, 3, seed=1)
     assert data.element_spec.dtype.name == "uint8"
     assert data.element_spec.shape == (3, 4, 4, 1)
     first = numbers(data, 9)  # three epochs of three batches; one picture is left out of each
-    assert first == numbers(datasets.batches(grey(), 3, seed=1), 9)
-    assert first != numbers(datasets.batches(grey(), 3, seed=2), 9)
+    assert first == numbers(datasets.batches(NUMBERS, 3, seed=1), 9)
+    for seed in (2, -1, 2**70):
+        assert first != numbers(datasets.batches(NUMBERS, 3, seed=seed), 9)
     epochs = [sum(first[start : start + 3], []) for start in (0, 3, 6)]
     assert all(len(set(epoch)) == 9 for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
     assert numbers(data.skip(5), 4) == first[5:]  # what resumption rests on
+    stored = numbers(datasets.batches(NUMBERS, 4, repeat=False), 99)
+    assert stored == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
-def test_batches_of_one_epoch_keep_the_stored_order():
-    data = datasets.batches(grey(), 4, repeat=False)
-    assert numbers(data, 99) == [[0, 1, 2, 3], [4, 5, 6, 7]]
-
-
-def test_batches_carry_their_labels():
-    for pictures, labels in datasets.batches(grey(), 5, labels=True).take(4).as_numpy_iterator():
-        assert (pictures[:, 0, 0, 0] * 10 == labels).all()
-        assert labels.dtype == np.int64
-
-
-def test_rows_of_words_travel_beside_their_pictures():
-    data = grey()  # each picture's number is its brightness
-    rows = np.arange(len(data.images) * 6, dtype=np.int32).reshape(-1, 2, 3)
-    worded = replace(data, labels=rows)
-    for pictures, found in datasets.batches(worded, 5, labels=True).take(3).as_numpy_iterator():
-        assert found.shape == (5, 2, 3) and found.dtype == np.int32
-        assert np.array_equal(found, rows[pictures[:, 0, 0, 0]])
-
-
-def test_workers_share_each_global_batch(monkeypatch):
-    whole = numbers(datasets.batches(grey(), 4, seed=3), 5)
-    halves = []
-    for index in range(2):
-        monkeypatch.setattr(datasets.runtime, "worker", lambda index=index: (index, 2))
-        halves.append(numbers(datasets.batches(grey(), 4, seed=3), 5))
-    assert [a + b for a, b in zip(*halves, strict=True)] == whole
-    with pytest.raises(ValueError, match="2 machines cannot share 5"):
-        datasets.batches(grey(), 5)
+def test_labels_and_rows_of_words_travel_beside_their_pictures():
+    words = np.arange(60, dtype=np.int32).reshape(10, 2, 3)
+    for labels in (NUMBERS.labels, words):
+        data = replace(NUMBERS, labels=labels)
+        for pictures, rows in datasets.batches(data, 5, labels=True).take(3).as_numpy_iterator():
+            assert rows.dtype == labels.dtype
+            assert np.array_equal(rows, labels[pictures[:, 0, 0, 0]])
 
 
 def test_arrays_of_any_kind_travel_together():
-    order = [
-        number for batch in numbers(datasets.batches(grey(), 3, seed=1), 4) for number in batch
-    ]
+    order = sum(numbers(datasets.batches(NUMBERS, 3, seed=1), 4), [])
     latents = np.arange(20, dtype=np.float16).reshape(10, 2)
     data = datasets.batches({"latents": latents, "number": np.arange(10)}, 3, seed=1)
-    found = list(data.take(4).as_numpy_iterator())
-    assert np.concatenate([batch["number"] for batch in found]).tolist() == order
-    assert np.array_equal(np.concatenate([batch["latents"] for batch in found]), latents[order])
+    rows = list(data.take(4).as_numpy_iterator())
+    assert np.concatenate([batch["number"] for batch in rows]).tolist() == order
+    assert np.array_equal(np.concatenate([batch["latents"] for batch in rows]), latents[order])
+    (alone,) = datasets.batches(latents, 3, seed=1).take(1).as_numpy_iterator()
+    assert alone.dtype == np.float16 and np.array_equal(alone, latents[order[:3]])
     with pytest.raises(ValueError, match=r"expected arrays of one length, got \[9, 10\]"):
         datasets.batches((latents, latents[:9]), 3)
 
 
+def test_workers_share_each_global_batch(monkeypatch):
+    whole = numbers(datasets.batches(NUMBERS, 4, seed=3), 5)
+    shares = []
+    for index in range(2):
+        monkeypatch.setattr(datasets.runtime, "worker", lambda index=index: (index, 2))
+        shares.append(numbers(datasets.batches(NUMBERS, 4, seed=3), 5))
+    assert [a + b for a, b in zip(*shares, strict=True)] == whole
+    with pytest.raises(ValueError, match="2 machines cannot share 5"):
+        datasets.batches(NUMBERS, 5)
+
+
 def test_batches_need_labels_one_size_and_enough_pictures():
-    for size in (0, 11):
-        with pytest.raises(ValueError, match=f"expected 1 to 10, got {size}"):
-            datasets.batches(grey(), size)
-    pictures = (np.zeros((4, 4, 3), np.uint8), np.zeros((5, 4, 3), np.uint8))
-    mixed = datasets.Dataset("mixed", "train", pictures)
-    with pytest.raises(ValueError, match="several sizes: use datasets.square first"):
-        datasets.batches(mixed, 1)
-    with pytest.raises(ValueError, match="mixed has no labels"):
-        datasets.batches(datasets.square(mixed, 4), 1, labels=True)
+    mixed = replace(NUMBERS, labels=None, images=(np.zeros((4, 4, 3), np.uint8), GREY[0]))
+    for data, size, words in [
+        (NUMBERS, 0, "expected 1 to 10, got 0"),
+        (NUMBERS, 11, "expected 1 to 10, got 11"),
+        (mixed, 1, "several sizes: use datasets.square first"),
+        (datasets.square(mixed, 4, 3), 1, "numbers has no labels"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            datasets.batches(data, size, labels=True)
 
 
 def test_square_cuts_out_the_middle_and_resizes():
@@ -382,35 +365,19 @@ def test_square_cuts_out_the_middle_and_resizes():
 
 
 def test_square_changes_channels_and_leaves_what_fits():
-    data = grey()
-    assert datasets.square(data, 4) is data
-    colour = datasets.square(data, 4, 3)
+    assert datasets.square(NUMBERS, 4) is NUMBERS
+    colour = datasets.square(NUMBERS, 4, 3)
     assert colour.images.shape == (10, 4, 4, 3)
-    assert (colour.images == data.images).all()
-    assert (datasets.square(colour, 4, 1).images == data.images).all()
-    assert (colour.labels == data.labels).all()
-
-
-def test_square_shows_transparency_over_white():
-    clear = np.zeros((1, 4, 4, 4), np.uint8)
+    assert (colour.images == GREY).all() and (colour.labels == NUMBERS.labels).all()
+    assert (datasets.square(colour, 4, 1).images == GREY).all()
+    clear = np.zeros((1, 4, 4, 4), np.uint8)  # transparency is shown over white
     clear[:, :2, :, 3] = 255
     for channels in (1, 3):
         data = datasets.square(datasets.Dataset("clear", "train", clear), 4, channels)
         assert (data.images[:, :2] == 0).all() and (data.images[:, 2:] == 255).all()
-
-
-def test_a_data_set_holds_images_of_three_axes():
-    for wrong in (np.zeros((3, 4, 4), np.uint8), (np.zeros((4, 4), np.uint8),)):
-        with pytest.raises(ValueError, match=r"expected \(height, width, channels\)"):
-            datasets.Dataset("flat", "train", wrong)
-    with pytest.raises(TypeError, match="got no image"):
-        datasets.Dataset("none", "train", ())
-
-
-@pytest.mark.parametrize(("size", "channels"), [(0, 1), (4, 2), (4, 4)])
-def test_square_refuses(size, channels):
-    with pytest.raises(ValueError, match="expected size >= 1 and 1 or 3 channels"):
-        datasets.square(grey(), size, channels)
+    for size, channels in [(0, 1), (4, 2), (4, 4)]:
+        with pytest.raises(ValueError, match="expected size >= 1 and 1 or 3 channels"):
+            datasets.square(NUMBERS, size, channels)
 
 
 def test_scenes_are_a_data_set_with_all_their_captions(monkeypatch):
@@ -420,7 +387,7 @@ def test_scenes_are_a_data_set_with_all_their_captions(monkeypatch):
     fewer = {split: (300, seed) for split, (_, seed) in datasets.SCENES.items()}
     monkeypatch.setattr(datasets, "SCENES", fewer)
     datasets._scenes.cache_clear()
-    train, test = (datasets.load("scenes", split) for split in ("train", "test"))
+    train, test = halves("scenes")
     datasets._scenes.cache_clear()
     assert train.images.shape == test.images.shape == (300, 32, 32, 3)
     assert not np.array_equal(train.images, test.images)
@@ -431,67 +398,52 @@ def test_scenes_are_a_data_set_with_all_their_captions(monkeypatch):
             assert not {(entry["colour"], entry["shape"]) for entry in named} & scenes.UNSEEN
 
 
-def captioned(folder, table, name="captions.txt"):
-    """Write a folder of ten pictures, each of one grey, and a table of captions."""
+ROWS = [f"{number}.png,picture {number}" for number in range(10)]
+
+
+def captioned(folder, rows, name="captions.txt"):
+    """Write ten pictures, each of one grey, and a table; give all captions by their greys."""
     pictures = folder / ("images" if name == "captions.txt" else "png")
-    pictures.mkdir(parents=True)
+    pictures.mkdir(parents=True, exist_ok=True)
     for number in range(10):
         grey = np.full((4, 5 + number % 2, 3), number / 20, np.float32)
         images.write(pictures / f"{number}.png", grey)
-    (folder / name).write_bytes(table.encode())
-    return f"captions:{folder}"
-
-
-def both(name):
-    """Give all pictures' greys with their captions."""
-    found = {}
-    for split, count in (("train", 8), ("test", 2)):
-        dataset = datasets.load(name, split)
-        assert len(dataset.images) == len(dataset.captions) == count
-        found |= {
-            round(20 * one.mean() / 255): texts
-            for one, texts in zip(dataset.images, dataset.captions, strict=True)
-        }
-    return found
+    (folder / name).write_bytes("\r\n".join(rows).encode())
+    both = halves(f"captions:{folder}")
+    assert [len(half.images) for half in both] == [len(half.captions) for half in both] == [8, 2]
+    pairs = [zip(half.images, half.captions, strict=True) for half in both]
+    return {round(20 * one.mean() / 255): texts for pair in pairs for one, texts in pair}
 
 
 def test_captions_go_with_their_pictures(tmp_path):
-    rows = [f"{number}.png,picture {number}" for number in range(10)]
-    rows += ['3.png,"again, with a comma"']
-    found = both(captioned(tmp_path, "\r\n".join(["image,caption", *rows, ""])))
-    assert found[3] == ("picture 3", "again, with a comma")
-    assert all(found[number] == (f"picture {number}",) for number in set(range(10)) - {3})
-
-
-def test_a_table_of_names_is_read_too(tmp_path):
+    again = captioned(tmp_path / "a", ["image,caption", *ROWS, '3.png,"again, with a comma"', ""])
+    assert again.pop(3) == ("picture 3", "again, with a comma")
+    assert again == {number: (f"picture {number}",) for number in range(10) if number != 3}
     rows = [f'{number}.png,"face, {number}",smileys' for number in range(10)]
-    found = both(captioned(tmp_path, "\n".join(["file,name,group", *rows]), "captions.csv"))
-    assert found[7] == ("face, 7",)
+    faces = captioned(tmp_path / "b", ["file,name,group", *rows], "captions.csv")
+    assert faces[7] == ("face, 7",)
 
 
-def test_broken_rows_are_named_and_left_out(tmp_path, capsys):
-    rows = [f"{number}.png,picture {number}" for number in range(10)]
+def test_captions_may_span_lines_and_broken_rows_are_named(tmp_path, capsys):
     broken = ["4.png", '5.png,"never closed', "gone.png,no such picture", ",no name", ""]
-    rows += ['6.png,"A dog sits.', 'It is brown, too."', f"7.png,{'long ' * 30_000}"]
-    name = captioned(tmp_path, "\n".join(["image,caption", *broken, *rows]))
-    found = both(name)
-    assert found[6] == ("picture 6", "A dog sits.\nIt is brown, too.")
-    assert all(found[number] == (f"picture {number}",) for number in set(range(10)) - {5, 6})
+    rows = ['6.png,"A dog sits.\nIt is brown, too."', f"7.png,{'long ' * 30_000}"]
+    texts = captioned(tmp_path, ["image,caption", *broken, *ROWS, *rows, '8.png,he measures 5"'])
+    assert texts[6] == ("picture 6", "A dog sits.\nIt is brown, too.")
+    assert texts[7] == ("picture 7", ("long " * 30_000).strip())
+    assert texts[8] == ("picture 8", 'he measures 5"')
+    for number in (0, 1, 2, 3, 4, 9):
+        assert texts[number] == (f"picture {number}",)
     said = capsys.readouterr().out
-    assert "line 2" in said
-    assert "line 5" in said
-    assert "gone.png" in said
+    assert all(words in said for words in ("line 2", "line 5", "gone.png"))
 
 
 def test_captions_that_cannot_be_had_are_explained(tmp_path):
-    with pytest.raises(FileNotFoundError, match="captions.txt or captions.csv"):
+    with pytest.raises(FileNotFoundError, match=r"captions\.txt or captions\.csv"):
         datasets.load(f"captions:{tmp_path}")
-    name = captioned(tmp_path / "a", "picture;text\n")
     with pytest.raises(ValueError, match="expected columns image and caption"):
-        datasets.load(name)
-    name = captioned(tmp_path / "b", "image,caption\nnone.png,nothing\n")
-    with pytest.raises(ValueError, match="no captioned picture"):
-        datasets.load(name, "test")
+        captioned(tmp_path, ["picture;text"])
+    with pytest.raises(ValueError, match="no picture of the train split"):
+        captioned(tmp_path, ["image,caption", "none.png,nothing"])
 
 
 @needs_shared

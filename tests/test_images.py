@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from imagegen_tf import images
 
@@ -22,14 +22,10 @@ def save(path, values, mode=None, **options):
     return path
 
 
-def test_check_accepts_float32_and_float64_of_one_three_and_four_channels():
-    for channels in (1, 3, 4):
-        for dtype in (np.float32, np.float64):
-            image = np.ones((2, 3, channels), dtype)
-            assert images.check(image) is image
-
-
-def test_check_says_what_is_wrong():
+def test_check_passes_images_and_says_what_is_wrong_with_others():
+    for channels, dtype in [(1, np.float32), (3, np.float64), (4, np.float32)]:
+        image = np.ones((2, 3, channels), dtype)
+        assert images.check(image) is image
     for image, error, words in [
         ([[0.5]], TypeError, "NumPy array"),
         (np.zeros((2, 2, 3), np.uint8), TypeError, "uint8"),
@@ -47,17 +43,12 @@ def test_check_says_what_is_wrong():
         assert words in str(caught.value) and "picture" in str(caught.value)
 
 
-def test_uint8_survives_the_way_to_float_and_back():
+def test_the_type_alone_decides_the_range():
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
     assert np.array_equal(images.to_uint8(images.to_float(levels)), levels)
-
-
-def test_to_float_takes_the_range_from_the_type_never_from_the_values():
     assert images.to_float(np.array([[1]], np.uint8)).item() == pytest.approx(1 / 255)
-    for order in "<>":
-        assert images.to_float(np.array([[65535]], f"{order}u2")).item() == 1
-        assert images.to_float(np.array([[0.5]], f"{order}f4")).item() == 0.5
-    assert images.to_float(np.array([[True]])).item() == 1
+    for kind, value in [("<u2", 65535), (">u2", 65535), ("<f4", 1), (">f4", 1), ("?", True)]:
+        assert images.to_float(np.array([[value]], kind)).item() == 1
     with pytest.raises(TypeError, match="int64"):
         images.to_float(np.array([[255]]))
 
@@ -86,13 +77,6 @@ def test_resize_is_antialiased():
     assert np.abs(images.resize(stripes, 8, 16)[:, 3:-3] - 0.5).max() < 0.02
 
 
-def test_resize_does_not_let_invisible_colour_bleed():
-    image = np.zeros((8, 8, 4), np.float32)
-    image[:, :4] = (1, 0, 0, 1)  # opaque red beside transparent green
-    image[:, 4:] = (0, 1, 0, 0)
-    assert images.resize(image, 4, 4)[:, :, 1].max() < 1e-6
-
-
 def test_resize_refuses_sizes_and_methods_that_make_no_sense():
     for arguments in [(0, 4), (4, -1), (2.5, 4), (4, 4, "cubic"), ("4", 4), (None, 4)]:
         with pytest.raises((TypeError, ValueError)):
@@ -111,7 +95,7 @@ def test_bicubic_reproduces_the_published_psnr_on_set5(scale, published):
         small = images.resize(truth, height // scale, width // scale)
         small = images.to_float(images.to_uint8(small))
         large = images.to_float(images.to_uint8(images.resize(small, height, width)))
-        large, truth = (np.rint(255.0 * images.luma(one, limited=True)) for one in (large, truth))
+        large, truth = (np.rint(255.0 * images.luma(x, limited=True)) for x in (large, truth))
         error = (large - truth)[scale:-scale, scale:-scale].astype(np.float64)
         results.append(10 * np.log10(255**2 / np.mean(error**2)))
     assert len(results) == 5
@@ -127,46 +111,18 @@ def test_read_opens_every_picture_in_shared_data():
         images.check(images.read(path), str(path), channels=(3,))
 
 
-def test_read_opens_every_mode_of_png(tmp_path):
-    for mode in ["1", "L", "LA", "P", "RGB", "RGBA"]:
-        path = save(tmp_path / "a.png", RAMP, mode)
+TIFF_MODES = "1 L LA P PA RGB RGBX RGBA CMYK YCbCr LAB I F"
+
+
+@pytest.mark.parametrize(("ending", "modes"), [("png", "1 L LA P RGB RGBA"), ("tif", TIFF_MODES)])
+def test_read_opens_every_mode(tmp_path, ending, modes):
+    path, grey = tmp_path / f"a.{ending}", Image.fromarray(RAMP)
+    whole = {"F": Image.fromarray(RAMP / np.float32(255)), "LAB": Image.merge("LAB", [grey] * 3)}
+    for mode in modes.split():
+        start = grey.convert("P") if mode == "PA" else grey
+        (whole.get(mode) or start.convert(mode)).save(path)
         for wanted, channels in (("RGB", 3), ("L", 1), ("RGBA", 4)):
             assert images.check(images.read(path, wanted)).shape == (3, 4, channels)
-
-
-def test_read_opens_every_mode_of_tiff(tmp_path):
-    for mode in [
-        "1",
-        "L",
-        "LA",
-        "P",
-        "PA",
-        "RGB",
-        "RGBX",
-        "RGBA",
-        "CMYK",
-        "YCbCr",
-        "LAB",
-        "I",
-        "F",
-    ]:
-        if mode == "F":
-            path = save(tmp_path / "a.tif", RAMP.astype(np.float32) / 255)
-        elif mode in ("PA", "LAB"):
-            picture = Image.fromarray(RAMP).convert("RGB" if mode == "LAB" else "P")
-            if mode == "LAB":
-                from PIL import ImageCms
-
-                srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
-                change = ImageCms.buildTransform(srgb, lab, "RGB", "LAB")
-                picture = ImageCms.applyTransform(picture, change)
-            else:
-                picture = picture.convert("PA")
-            path = tmp_path / "a.tif"
-            picture.save(path)
-        else:
-            path = save(tmp_path / "a.tif", RAMP, mode)
-        assert images.check(images.read(path)).shape == (3, 4, 3)
 
 
 def test_read_keeps_sixteen_bits(tmp_path):
@@ -177,46 +133,69 @@ def test_read_keeps_sixteen_bits(tmp_path):
 
 
 DEEP = np.array([[[60_000, 30_000, 10_000], [0, 65_535, 1]]], np.uint16)
+GREEN, SHARE = DEEP[:, :, 1:2], DEEP / np.float32(65_535)
+WHITE, BLACK = {"photometric": "miniswhite"}, {"photometric": "minisblack"}
+SEEN, UNKNOWN = ({"extrasamples": [kind]} for kind in ("unassalpha", "unspecified"))
 
 
 @pytest.mark.parametrize(
-    ("values", "options"),
+    ("values", "options", "colours", "alpha"),
     [
-        (DEEP, {}),
-        (np.moveaxis(DEEP, 2, 0), {"planarconfig": "separate"}),
-        (DEEP, {"byteorder": ">"}),
-        ((DEEP / 65_535).astype(np.float32), {}),
-        (65_535 - DEEP[:, :, :1], {"photometric": "miniswhite"}),
-        (1 - (DEEP[:, :, 0] / 65_535).astype(np.float32), {"photometric": "miniswhite"}),
-        (np.dstack([DEEP, DEEP[:, :, 1:2]]), {"extrasamples": ["unassalpha"]}),
-        (DEEP[:, ::-1], {"extratags": [(274, "H", 1, 2, True)]}),
-        (DEEP[:, :, :2], {"photometric": "minisblack", "extrasamples": ["unassalpha"]}),
+        (DEEP, {}, DEEP, None),
+        (np.moveaxis(DEEP, 2, 0), {"planarconfig": "separate"}, DEEP, None),
+        (DEEP, {"byteorder": ">"}, DEEP, None),
+        (SHARE, {}, DEEP, None),
+        (np.stack([DEEP, DEEP[:, ::-1]]), {}, DEEP, None),
+        (DEEP[:, ::-1], {"extratags": [(274, "H", 1, 2, True)]}, DEEP, None),
+        (65_535 - GREEN, WHITE, GREEN, None),
+        (1 - SHARE[:, :, 1], WHITE, GREEN, None),
+        (np.dstack([65_535 - GREEN, GREEN]), WHITE | SEEN, GREEN, GREEN),
+        (np.dstack([GREEN, GREEN]), BLACK | SEEN, GREEN, GREEN),
+        (np.dstack([DEEP, GREEN]), SEEN, DEEP, GREEN),
+        (np.dstack([DEEP, GREEN]), UNKNOWN, DEEP, None),
+        (np.dstack([65_535 - DEEP, 0 * GREEN]), {"photometric": "separated"}, DEEP, None),
     ],
 )
-def test_deep_tiff_is_read_in_every_layout(tmp_path, values, options):
-    path = tmp_path / "a.tif"
-    is_grey = "photometric" in options
-    tifffile.imwrite(path, values, **{"photometric": "rgb"} | options)
-    image = images.read(path, "RGBA")
-    expected = DEEP[:, :, :1] if is_grey else DEEP
-    np.testing.assert_allclose(image[:, :, :3], expected / 65_535 * np.ones(3), atol=1e-6)
-    alpha = DEEP[:, :, 1] / 65_535 if "extrasamples" in options else 1
-    np.testing.assert_allclose(image[:, :, 3], alpha * np.ones((1, 2)), atol=1e-6)
+def test_deep_tiff_is_read_in_every_layout(tmp_path, values, options, colours, alpha):
+    tifffile.imwrite(tmp_path / "a.tif", values, **{"photometric": "rgb"} | options)
+    image = images.read(tmp_path / "a.tif", "RGBA") * 65_535
+    np.testing.assert_allclose(image[:, :, :3], colours * np.ones(3), atol=0.1)
+    alpha = 65_535 * np.ones((1, 2, 1)) if alpha is None else alpha
+    np.testing.assert_allclose(image[:, :, 3:], alpha, atol=0.1)
+    assert images.read(tmp_path / "a.tif").shape == (1, 2, 3)
+
+
+def png(width, height, bits, colours, pixels, *chunks):
+    """Give a PNG file, chunk by chunk, of one row of pixels."""
+    header = (b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, 0))
+    rows = (b"IDAT", zlib.compress(b"\0" + pixels))
+    parts = (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in (header, *chunks, rows, (b"IEND", b""))
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def test_read_knows_a_transparent_colour_at_every_depth(tmp_path):
-    for values, key in (
-        (np.array([[0, 1000, 65535]], np.uint16), 1000),
-        (np.array([[0, 77, 255]], np.uint8), 77),
-        (np.array([[[0, 0, 0], [9, 8, 7], [9, 8, 8]]], np.uint8), (9, 8, 7)),
-    ):
-        path = save(tmp_path / "a.png", values, transparency=key)
-        assert images.read(path, "RGBA")[0, :, 3].tolist() == [1, 0, 1]
+    deep = (60_000, 30_000, 10_000)
+    for bits, pixels, key in [
+        (2, bytes([0b00_01_11_00]), (1,)),
+        (4, bytes([0x05, 0xF0]), (5,)),
+        (8, bytes([0, 77, 255]), (77,)),
+        (16, struct.pack(">3H", 0, 1000, 65535), (1000,)),
+        (8, bytes([0, 0, 0, 9, 8, 7, 9, 8, 8]), (9, 8, 7)),
+        (16, struct.pack(">9H", 0, 0, 0, *deep, *deep[::-1]), deep),
+    ]:
+        chunk = (b"tRNS", struct.pack(f">{len(key)}H", *key))
+        (tmp_path / "a.png").write_bytes(png(3, 1, bits, 2 * (len(key) == 3), pixels, chunk))
+        assert images.read(tmp_path / "a.png", "RGBA")[0, :, 3].tolist() == [1, 0, 1]
 
 
 def test_good_pixels_beside_odd_metadata_are_read(tmp_path):
-    path = save(tmp_path / "a.png", RAMP, icc_profile=np.random.default_rng(0).bytes(1_200_000))
-    assert images.read(path).shape == (3, 4, 3)
+    profile = zlib.compress(np.random.default_rng(0).bytes(1_200_000))
+    for chunk in ((b"iCCP", b"large\0\0" + profile), (b"gAMA", b"short"[:1])):
+        (tmp_path / "a.png").write_bytes(png(1, 1, 8, 0, b"\xff", chunk))
+        assert images.read(tmp_path / "a.png").min() == 1
     path = save(tmp_path / "a.jpg", RAMP, exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01")
     assert images.read(path).shape == (3, 4, 3)
 
@@ -230,12 +209,9 @@ def test_read_decodes_large_pictures_near_the_size_that_is_asked_for(tmp_path):
         assert images.read(tmp_path / name, most_pixels=10**6).shape == (640, 480, 3)
 
 
-def test_read_opens_cmyk_jpeg(tmp_path):
+def test_read_opens_cmyk_jpeg_and_the_first_frame_of_a_gif(tmp_path):
     path = save(tmp_path / "a.jpg", np.full((8, 8), 200, np.uint8), "CMYK")
     np.testing.assert_allclose(images.read(path), 200 / 255, atol=0.02)
-
-
-def test_read_opens_a_gif_with_its_first_frame(tmp_path):
     frames = [Image.new("L", (4, 3), 255 * i) for i in (1, 0)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     assert images.read(tmp_path / "a.gif").min() == 1
@@ -246,43 +222,26 @@ def test_read_shows_transparency_over_white(tmp_path):
     path = save(tmp_path / "a.png", values)
     np.testing.assert_allclose(images.read(path)[0], [[1, 1, 1], [1, 0, 0]])
     np.testing.assert_allclose(images.read(path, "RGBA")[0, 0], [1, 0, 0, 0])
-
-
-def test_read_understands_a_palette_with_a_transparent_colour(tmp_path):
     picture = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
     picture.putpalette([255, 0, 0, 0, 0, 255])
-    picture.save(tmp_path / "a.png", transparency=0)
-    np.testing.assert_allclose(images.read(tmp_path / "a.png")[0], [[1, 1, 1], [0, 0, 1]])
+    picture.save(path, transparency=0)
+    np.testing.assert_allclose(images.read(path)[0], [[1, 1, 1], [0, 0, 1]])
 
 
 def test_read_turns_pictures_upright(tmp_path):
-    for orientation in range(1, 9):
-        # Stored is the upright picture under the inverse of what each EXIF orientation asks for.
-        upright = np.array([[0, 80], [160, 240], [40, 120]], np.uint8)
-        stored = {
-            1: upright,
-            2: upright[:, ::-1],
-            3: np.rot90(upright, 2),
-            4: upright[::-1],
-            5: upright.T,
-            6: np.rot90(upright),
-            7: np.rot90(upright.T, 2),
-            8: np.rot90(upright, -1),
-        }[orientation]
-        exif = Image.Exif()
-        exif[0x0112] = orientation
-        path = save(tmp_path / "a.png", np.ascontiguousarray(stored), exif=exif)
-        np.testing.assert_allclose(images.read(path, "L")[:, :, 0] * 255, upright, atol=1e-3)
-
-
-def huge_header():
-    header = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
-    data = b"IDAT" + zlib.compress(bytes(64))
-    chunks = (
-        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-        for chunk in (header, data, b"IEND")
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+    # Stored is the upright picture under the inverse of what each EXIF orientation asks for.
+    upright = np.array([[0, 80], [160, 240], [40, 120]], np.uint8)
+    mirrored = [upright, upright[:, ::-1], np.rot90(upright, 2), upright[::-1]]
+    turned = [upright.T, np.rot90(upright), np.rot90(upright.T, 2), np.rot90(upright, -1)]
+    for orientation, stored in enumerate(mirrored + turned, 1):
+        for path in (tmp_path / "a.png", tmp_path / "deep.tif"):
+            deep = np.ascontiguousarray(stored).astype(np.uint16) * 257
+            tag = (274, "H", 1, orientation, True)
+            tifffile.imwrite(tmp_path / "deep.tif", deep, extratags=[tag])
+            exif = Image.Exif()
+            exif[0x0112] = orientation
+            save(tmp_path / "a.png", np.ascontiguousarray(stored), exif=exif)
+            np.testing.assert_allclose(images.read(path, "L")[:, :, 0] * 255, upright, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -290,27 +249,25 @@ def huge_header():
     [
         ("text.png", b"this is only text", "not a picture"),
         ("empty.png", b"", "empty"),
-        ("bomb.png", huge_header(), "too many pixels"),
+        ("bomb.png", png(100_000, 100_000, 8, 2, bytes(64)), "too many pixels"),
     ],
 )
 def test_read_names_the_file_that_is_no_picture(tmp_path, name, content, words):
-    path = tmp_path / name
-    path.write_bytes(content)
+    (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=words) as caught:
-        images.read(path)
+        images.read(tmp_path / name)
     assert name in str(caught.value)
-    assert [one.name for one in tmp_path.iterdir()] == [name]
+    assert [file.name for file in tmp_path.iterdir()] == [name]
 
 
 def test_read_refuses_every_truncated_file(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     for ending in ["png", "jpg", "tif", "webp", "gif", "bmp"]:
-        noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         whole = save(tmp_path / f"whole.{ending}", noise).read_bytes()
-        path = tmp_path / f"cut.{ending}"
         for share in (0.02, 0.3, 0.9):
-            path.write_bytes(whole[: int(len(whole) * share)])
+            (tmp_path / f"cut.{ending}").write_bytes(whole[: int(len(whole) * share)])
             with pytest.raises(ValueError, match=r"cut\."):
-                images.read(path)
+                images.read(tmp_path / f"cut.{ending}")
 
 
 def test_read_refuses_folders_and_missing_files(tmp_path):
@@ -336,12 +293,11 @@ def test_read_depth_gives_metres_and_nan_where_nothing_is_known(tmp_path):
         images.read_depth(path, unit=0)
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4])
-def test_write_then_read_gives_the_same_image(tmp_path, channels):
-    values = np.random.default_rng(0).integers(0, 256, (5, 6, channels), dtype=np.uint8)
-    images.write(tmp_path / "a.png", values)
-    mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
-    assert np.array_equal(images.to_uint8(images.read(tmp_path / "a.png", mode)), values)
+def test_write_then_read_gives_the_same_image(tmp_path):
+    for mode, channels in (("L", 1), ("RGB", 3), ("RGBA", 4)):
+        values = np.random.default_rng(0).integers(0, 256, (5, 6, channels), dtype=np.uint8)
+        images.write(tmp_path / "a.png", values)
+        assert np.array_equal(images.to_uint8(images.read(tmp_path / "a.png", mode)), values)
 
 
 def test_write_keeps_a_note_in_png(tmp_path):
@@ -352,9 +308,8 @@ def test_write_keeps_a_note_in_png(tmp_path):
         images.write(tmp_path / "a.jpg", np.zeros((2, 2, 3)), note=note)
 
 
-@pytest.mark.parametrize(
-    ("name", "image", "error"),
-    [
+def test_write_refuses_and_leaves_nothing(tmp_path):
+    for name, image, error in [
         ("a.xyz", np.zeros((2, 2, 3)), ValueError),
         ("a.jpg", np.zeros((1, 65_501, 1)), ValueError),
         ("a.jpg", np.zeros((2, 2, 4)), ValueError),
@@ -362,31 +317,17 @@ def test_write_keeps_a_note_in_png(tmp_path):
         ("a.png", np.zeros((2, 2), np.uint8), ValueError),
         ("a.png", np.zeros((2, 2, 3), int), TypeError),
         ("no/a.png", np.zeros((2, 2, 3)), FileNotFoundError),
-    ],
-)
-def test_write_refuses_and_leaves_nothing(tmp_path, name, image, error):
-    with pytest.raises(error):
-        images.write(tmp_path / name, image)
-    assert list(tmp_path.iterdir()) == []
+    ]:
+        with pytest.raises(error, match="65500" if image.size == 65_501 else None):
+            images.write(tmp_path / name, image)
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     images.write(tmp_path / "a.png", np.zeros((2, 2, 3)))
     before = (tmp_path / "a.png").read_bytes()
-    monkeypatch.setattr(PngImagePlugin, "_save", None)
     monkeypatch.setitem(Image.SAVE, "PNG", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         images.write(tmp_path / "a.png", np.ones((2, 2, 3)))
     assert (tmp_path / "a.png").read_bytes() == before
-    assert [one.name for one in tmp_path.iterdir()] == ["a.png"]
-
-
-def test_whatever_a_decoder_raises_names_the_file(tmp_path, monkeypatch):
-    path = save(tmp_path / "odd.png", RAMP)
-
-    def failing(*_):
-        raise RuntimeError("a codec's own error")
-
-    monkeypatch.setattr(Image, "open", failing)
-    with pytest.raises(ValueError, match=r"odd\.png: the picture cannot be decoded"):
-        images.read(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]

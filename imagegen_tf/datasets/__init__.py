@@ -5,6 +5,7 @@ takes the place of a built-in one of the same name.
 """
 
 import functools
+import operator
 import unicodedata
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -28,7 +29,12 @@ PHOTOS = {
 GLYPHS = {"digits": glyphs.DIGITS, "letters": glyphs.LETTERS}
 OFFLINE = ("photos", *GLYPHS, "scenes")
 SCENES = {"train": (20_000, 0), "test": (2_000, 1)}  # number and seed
-CARD = "See data/README.md, section photos: sources and licences of scikit-image's pictures."
+PHOTOS_CARD = "See data/README.md, section photos: sources and licences of scikit-image's pictures."
+CARDS = {
+    **{name: f"See data/README.md, section {name}." for name in CLASS_NAMES},
+    **dict.fromkeys(GLYPHS, "See data/README.md, section digits, letters."),
+    **{"photos": PHOTOS_CARD, "scenes": "Drawn by imagegen_tf.scenes."},
+}
 # Middlebury 2014 "Motorcycle", at the size that scikit-image ships.
 FOCAL_LENGTH, BASELINE, PRINCIPAL_POINT_GAP = 994.978, 0.193001, 31.086  # pixels, metres, pixels
 
@@ -64,23 +70,22 @@ class Dataset:
             values = getattr(self, field)
             if values is not None and len(values) != len(self.images):
                 raise ValueError(f"{field}: got {len(values)} for {len(self.images)} images")
-        if self.labels is not None and np.asarray(self.labels).dtype.kind not in "iu":
-            raise TypeError(f"labels: expected whole numbers, got {np.asarray(self.labels).dtype}")
-        if self.class_names and self.labels is not None and np.ndim(self.labels) == 1:
-            lowest, highest = np.min(self.labels), np.max(self.labels)
-            if lowest < 0 or highest >= len(self.class_names):
-                count = len(self.class_names)
-                raise ValueError(f"labels: got {lowest} to {highest} for {count} class names")
-        is_array = isinstance(self.images, np.ndarray)
-        kinds = {self.images.dtype} if is_array else {picture.dtype for picture in self.images}
+        if self.labels is not None:
+            labels, count = np.asarray(self.labels), len(self.class_names or ())
+            if labels.dtype.kind not in "iu":
+                raise TypeError(f"labels: expected whole numbers, got {labels.dtype}")
+            outside = labels[(labels < 0) | (labels >= count)] if labels.ndim == 1 and count else ()
+            if len(outside):
+                raise ValueError(f"labels: got {outside[0]} for classes 0 to {count - 1}")
+        if isinstance(self.images, np.ndarray):
+            kinds, ranks = {self.images.dtype}, {self.images.ndim - 1}
+        else:
+            kinds, ranks = ({getattr(p, name) for p in self.images} for name in ("dtype", "ndim"))
         if kinds != {np.dtype(np.uint8)}:
-            found = ", ".join(sorted(map(str, kinds))) or "no image"
-            raise TypeError(f"images: expected uint8, got {found}")
-        ranks = {self.images.ndim - 1} if is_array else {picture.ndim for picture in self.images}
+            got = ", ".join(sorted(map(str, kinds))) or "no image"
+            raise TypeError(f"images: expected uint8, got {got}")
         if ranks != {3}:
-            raise ValueError(
-                "images: expected (height, width, channels) for each, in one array or not"
-            )
+            raise ValueError(f"images: expected (height, width, channels), got {ranks} axes")
 
 
 def names():
@@ -111,9 +116,7 @@ def _own_photos():
     paths = sorted((folder / "photos").glob("[!.]*")) if folder else []
     # A name may come with its accents in one piece or in two (from a Mac): NFC has one piece.
     return {
-        unicodedata.normalize("NFC", path.stem): path
-        for path in paths
-        if path.suffix.lower() in (".png", ".jpg", ".jpeg")
+        unicodedata.normalize("NFC", path.stem): path for path in paths if files.is_picture(path)
     }
 
 
@@ -184,7 +187,8 @@ def load(name, split="train", *, seed=0):
     Args:
         name: one of names(), "folder:PATH" or "captions:PATH".
         split: "train" or "test".
-        seed: decides which tenth of a folder, or fifth of captioned pictures, is the test split.
+        seed: any whole number; decides which tenth of a folder, or fifth of captioned pictures, is
+            the test split.
     Returns:
         A Dataset.
     Raises:
@@ -202,35 +206,22 @@ def load(name, split="train", *, seed=0):
     kind, _, path = name.partition(":")
     if path and kind in ("folder", "captions"):
         return _own(name, split, seed)
+    labels = captions = classes = None
     if name == "photos":
         pictures = tuple(images.to_uint8(photo(title)) for title in PHOTOS[split])
-        return Dataset(name, split, pictures, class_names=PHOTOS[split], card=CARD)
-    if name in GLYPHS:
+        classes = PHOTOS[split]
+    elif name in GLYPHS:
         pictures, labels = _glyphs(name, split)
-        card = "See data/README.md, section digits, letters."
-        return Dataset(name, split, pictures, labels, class_names=tuple(GLYPHS[name]), card=card)
-    if name == "scenes":
+        classes = tuple(GLYPHS[name])
+    elif name == "scenes":
         pictures, captions = _scenes(split)
-        return Dataset(
-            name, split, pictures, captions=captions, card="Drawn by imagegen_tf.scenes."
-        )
-    if name in CLASS_NAMES:
-        own = runtime.data_folder()
-        here = own is not None and (own / name).is_dir()
-        pictures, labels = (
-            files.original(own / name, name, split) if here else _download(name, split)
-        )
-        pictures = pictures.reshape(*pictures.shape[:3], -1)
-        return Dataset(
-            name,
-            split,
-            pictures,
-            labels.astype(np.int64).ravel(),
-            class_names=CLASS_NAMES[name],
-            card=f"See data/README.md, section {name}.",
-        )
-    known = ", ".join((*names(), "folder:PATH", "captions:PATH"))
-    raise ValueError(f"data set: expected one of {known}, got {name!r}")
+    elif name in CLASS_NAMES:
+        pictures, labels = _classic(name, split)
+        classes = CLASS_NAMES[name]
+    else:
+        known = ", ".join((*names(), "folder:PATH", "captions:PATH"))
+        raise ValueError(f"data set: expected one of {known}, got {name!r}")
+    return Dataset(name, split, pictures, labels, captions, classes, CARDS[name])
 
 
 @functools.cache
@@ -243,18 +234,23 @@ def _glyphs(name, split):
     return pictures, labels
 
 
-def _download(name, split):
-    """Let Keras download and cache a set; it checks the files' hashes where it knows them."""
-    with runtime.quiet():
-        import keras
-    try:
-        both = dict(zip(("train", "test"), getattr(keras.datasets, name).load_data(), strict=True))
-    except Exception as error:  # Keras raises a bare Exception when a download fails
-        raise ConnectionError(
-            f"{name} could not be downloaded ({error}). Without a network use "
-            f"{', '.join(OFFLINE)}, or put its files into IMAGEGEN_DATA/{name}"
-        ) from error
-    return both[split]
+def _classic(name, split):
+    """Read a set's files in IMAGEGEN_DATA, or let Keras download and cache it, and check hashes."""
+    folder = runtime.data_folder()
+    if folder is not None and (folder / name).is_dir():
+        pictures, labels = files.original(folder / name, name, split)
+    else:
+        with runtime.quiet():
+            import keras
+        try:
+            train, test = getattr(keras.datasets, name).load_data()
+        except Exception as error:  # Keras raises a bare Exception when a download fails
+            raise ConnectionError(
+                f"{name} could not be downloaded ({error}). Without a network use "
+                f"{', '.join(OFFLINE)}, or put its files into IMAGEGEN_DATA/{name}"
+            ) from error
+        pictures, labels = train if split == "train" else test
+    return pictures.reshape(*pictures.shape[:3], -1), labels.astype(np.int64).ravel()
 
 
 @functools.cache
@@ -276,15 +272,11 @@ def _own(name, split, seed):
     roots = filter(None, (runtime.data_folder(), runtime.repository()))
     places = [files.existing(root, str(Path(path).expanduser())) for root in roots]
     path = next((place for place in places if place.is_dir()), places[-1])
-    labels = captions = classes = None
-    if kind == "folder":
-        pictures, labels, classes = files.folder(path, split, seed)
-    else:
-        pictures, captions = files.captioned(path, split, seed)
+    read = {"folder": files.folder, "captions": files.captioned}[kind]
+    pictures, *about = read(path, split, operator.index(seed) % 2**64)  # NumPy takes none below 0
     one_size = len({picture.shape for picture in pictures}) == 1
     pictures = np.stack(pictures) if one_size else tuple(pictures)
-    captions = None if captions is None else tuple(captions)
-    return Dataset(name, split, pictures, labels, captions, classes, "Your own pictures.")
+    return Dataset(name, split, pictures, *about, "Your own pictures.")
 
 
 def square(dataset, size, channels=None):
@@ -301,8 +293,8 @@ def square(dataset, size, channels=None):
             while none are asked for.
     Taught in: notebooks/04_dcgan.ipynb
     """
-    found = {picture.shape[2] for picture in dataset.images}
-    channels = channels or (found.pop() if len(found) == 1 else None)
+    stored = {picture.shape[2] for picture in dataset.images}
+    channels = channels or (stored.pop() if len(stored) == 1 else None)
     if size < 1 or channels not in (1, 3):
         raise ValueError(f"expected size >= 1 and 1 or 3 channels, got {size} and {channels}")
     if getattr(dataset.images, "shape", (0,))[1:] == (size, size, channels):
@@ -334,7 +326,7 @@ def batches(data, global_batch_size, *, labels=False, seed=0, repeat=True):
             type, or a tuple or dict of such of one length.
         global_batch_size: rows per step over all replicas of all machines.
         labels: whether a batch of a Dataset is (images, labels) instead of images.
-        seed: whole number; it and the epoch's number decide the order.
+        seed: any whole number; it and the epoch's number decide the order.
         repeat: False gives one epoch in the stored order, for measuring.
     Returns:
         tf.data.Dataset of (rows of this machine, ...) in the structure of the data.
@@ -361,6 +353,7 @@ def batches(data, global_batch_size, *, labels=False, seed=0, repeat=True):
         raise ValueError(f"global_batch_size: expected 1 to {count}, got {global_batch_size}")
     if global_batch_size % workers:
         raise ValueError(f"global_batch_size: {workers} machines cannot share {global_batch_size}")
+    seed = (operator.index(seed) + 2**63) % 2**64 - 2**63  # TensorFlow takes 64 bits
     with tf.device("CPU"):
         kept = tf.nest.map_structure(tf.constant, data)
 

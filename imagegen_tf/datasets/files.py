@@ -6,6 +6,7 @@ import os
 import unicodedata
 import warnings
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from imagegen_tf import images
 
+csv.field_size_limit(2**31 - 1)  # a caption may be longer than csv's 131,072 letters
 CLASS_NAMES = {
     "mnist": tuple("0123456789"),
     "fashion_mnist": tuple(
@@ -23,7 +25,10 @@ CLASS_NAMES = {
 # Pictures of one's own are kept whole as long as all of them together take no more; beyond that,
 # the larger ones are made smaller, so that a folder of photos from a camera fits into memory.
 MOST_BYTES = 2**28
+FEWEST_PIXELS = 2**14  # but never below 128 x 128 for that reason
+PICTURE_ENDINGS = ".png .jpg .jpeg .webp .bmp .gif .tif .tiff".split()  # named if they are broken
 TEST_FOLDERS = ("test", "val", "valid", "validation")
+MOST_NAMED = 10  # of what is skipped
 LONGEST_CAPTION = 20  # lines that a quoted caption may span
 
 
@@ -79,106 +84,124 @@ def _idx(path, axes):
 def folder(path, split, seed):
     """Read the pictures below a folder; a tenth of them, drawn by the seed, is the test split.
 
-    A folder that holds `train` and `test` (or `val`, `valid`, `validation`) is taken as split
-    already. Links are followed. A picture that cannot be read is named and left out.
+    Folders named `train` and `test` (or `val`, `valid`, `validation`), at the top or one level
+    below, are the splits, however. Links are followed. What cannot be read is named and left out.
 
     Args:
         path: pathlib.Path of the folder.
         split: "train" or "test".
-        seed: whole number.
+        seed: whole number, 0 or more.
     Returns:
         pictures: list of uint8 (height, width, 3).
         labels: whole numbers, or None where the pictures do not lie in folders of classes.
-        classes: names of the folders directly below, or None.
+        captions: None.
+        classes: names of the folders directly below, but for those of splits; or None.
     Raises:
         FileNotFoundError: no such folder. ValueError: no picture could be read.
     """
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no such folder")
-    files = [file.relative_to(path).parts for file in _pictures_below(path)]
-    tops = {parts[0].lower() for parts in files if len(parts) > 1}
-    given = [name for name in TEST_FOLDERS if name in tops][:1]
-    if "train" in tops and given and all(len(parts) > 1 for parts in files):
-        print(f"{path.name} is split already: train, {given[0]}")
-        wanted = "train" if split == "train" else given[0]
-        chosen = [parts for parts in files if parts[0].lower() == wanted]
-        below = [parts[1:] for parts in files if parts[0].lower() in ("train", given[0])]
-    else:
-        order = np.random.default_rng(seed).permutation(len(files))
-        tests = set(order[: max(1, len(files) // 10)].tolist()) if len(files) > 1 else set()
-        chosen = [
-            parts for number, parts in enumerate(files) if (number in tests) == (split == "test")
-        ]
-        wanted, below = None, files
-    read = _read_all([path.joinpath(*parts) for parts in chosen])
-    if not read:
-        raise ValueError(f"{path}: no picture of the {split} split could be read")
-    classes = sorted({unicodedata.normalize("NFC", parts[0]) for parts in below if len(parts) > 1})
-    labels = None
-    if len(classes) > 1 and all(len(parts) > 1 for parts in below):
-        own = [file.relative_to(path).parts[1 if wanted else 0] for file, _ in read]
-        labels = np.array([classes.index(unicodedata.normalize("NFC", name)) for name in own])
-    return [pixels for _, pixels in read], labels, tuple(classes) if labels is not None else None
+    files = _pictures_below(path)
+    places = [unicodedata.normalize("NFC", file.relative_to(path).as_posix()) for file in files]
+    places = [place.split("/") for place in places]
+    halves = _given_halves(places) or _drawn_halves(len(files), seed, 10)
+    chosen = [file for file, half in zip(files, halves, strict=True) if half == split]
+    read = _read_all(path, split, chosen)
+    # The classes are those of both splits, so that labels mean the same in each.
+    used = {file: place for file, place, half in zip(files, places, halves, strict=True) if half}
+    classes = sorted({place[0] for place in used.values() if len(place) > 1})
+    beside = [place[0] for place in used.values() if len(place) == 1]
+    if len(classes) < 2 or beside:
+        if classes and beside:
+            print(f"{path.name} has no classes: {beside[0]} lies beside its folders")
+        return list(read.values()), None, None, None
+    labels = np.array([classes.index(used[file][0]) for file in read])
+    return list(read.values()), labels, None, tuple(classes)
+
+
+def _given_halves(places):
+    """Tell the split of each place where folders name it, and take their names out of the places.
+
+    "train", "test" or, of what belongs to neither, None; no list at all without such folders.
+    """
+    for level in (0, 1):
+        names = [place[level].lower() if len(place) > level + 1 else "" for place in places]
+        test = next((name for name in TEST_FOLDERS if name in names), None)
+        if test and "train" in names:
+            halves = [{"train": "train", test: "test"}.get(name) for name in names]
+            print(f"split by folders: train and {test}; {halves.count(None)} pictures in neither")
+            for place in places:
+                del place[level : level + 1]  # cats/train/1.png => cats/1.png
+            return halves
+    return None
+
+
+def _drawn_halves(count, seed, share):
+    """Draw the split of each of so many pictures: one of `share` is for the test."""
+    order = np.random.default_rng(seed).permutation(count)
+    tests = set(order[: max(1, count // share)].tolist()) if count > 1 else set()
+    return ["test" if number in tests else "train" for number in range(count)]
 
 
 def existing(folder, name):
-    """Find a file or folder whose accents may be written in one piece or in two (a Mac's)."""
+    """Find a file or folder whose accents may be written in one piece or in several."""
     spellings = (name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD")))
     paths = [folder / spelling for spelling in spellings]
     return next((path for path in paths if path.exists()), paths[0])
 
 
 def _pictures_below(path):
-    """List the files below a folder that may be pictures, in one order on every system."""
-    found, others, seen = [], [], set()
-    for place, folders, names in os.walk(path, followlinks=True):
-        if os.path.realpath(place) in seen:  # a link that leads back
-            folders.clear()
+    """List the pictures below a folder, in one order on every system; what is skipped is named."""
+    pictures, others = [], []
+    for place, folders, names in os.walk(path, followlinks=True, onerror=others.append):
+        if os.path.realpath(place) in map(os.path.realpath, Path(place).parents):
+            folders.clear()  # a link that leads back
             continue
-        seen.add(os.path.realpath(place))
         # Nothing hidden: previews and checkpoints lie there.
         folders[:] = [name for name in folders if not name.startswith(".")]
-        files = [Path(place, name) for name in names if not name.startswith(".")]
-        found += [file for file in files if _may_be_picture(file)]
-        others += [file.name for file in files if not _may_be_picture(file)]
-    if others:
-        print(f"skipped: {len(others)} files that are no pictures, such as {min(others)}")
-    return sorted(found, key=lambda file: file.relative_to(path).as_posix())
+        for file in (Path(place, name) for name in names if not name.startswith(".")):
+            (pictures if is_picture(file) else others).append(file)
+    _name_skipped([f"{other} is no picture" for other in sorted(map(str, others))])
+    return sorted(pictures, key=lambda file: file.relative_to(path).as_posix())
 
 
-def _may_be_picture(file):
-    """Tell whether Pillow knows the ending; without one it has to look into the file."""
-    if file.suffix:
-        return file.suffix.lower() in Image.registered_extensions()
-    try:
-        with Image.open(file):
-            return True
-    except Exception:  # Pillow raises many kinds for what is no picture
-        return False
+def is_picture(file):
+    """Tell whether Pillow knows the file, or its name says that it should be a picture."""
+    return file.suffix.lower() in PICTURE_ENDINGS or _pixels(file) > 0
 
 
-def _read_all(files):
-    """Read pictures as a list of (file, uint8 (height, width, 3)), within MOST_BYTES."""
-    sizes = []
-    with warnings.catch_warnings():
+def _pixels(file):
+    """Count a picture's pixels by its header; 0 where Pillow does not know it."""
+    with warnings.catch_warnings(), suppress(Exception):
         warnings.simplefilter("ignore")  # of many pixels
-        for file in files:
-            try:
-                with Image.open(file) as header:
-                    sizes.append(header.width * header.height)
-            except Exception:  # it will be named below
-                sizes.append(0)
+        with Image.open(file) as header:
+            return header.width * header.height
+    return 0
+
+
+def _name_skipped(reasons):
+    """Print why something is left out, but not ten thousand lines."""
+    for reason in reasons[:MOST_NAMED]:
+        print(f"skipped: {reason}")
+    if len(reasons) > MOST_NAMED:
+        print(f"skipped: {len(reasons) - MOST_NAMED} more")
+
+
+def _read_all(path, split, files):
+    """Read pictures, uint8 (height, width, 3) for each file, within MOST_BYTES."""
     most_pixels = None
-    if 3 * sum(sizes) > MOST_BYTES:
-        most_pixels = MOST_BYTES // 3 // len(files)
-        count = sum(size > most_pixels for size in sizes)
-        print(f"{count} of {len(files)} pictures are made smaller, to {most_pixels:,} pixels each")
-    read = []
+    if 3 * sum(map(_pixels, files)) > MOST_BYTES:
+        most_pixels = max(MOST_BYTES // 3 // len(files), FEWEST_PIXELS)
+        print(f"{path.name}: larger pictures are made smaller, to {most_pixels:,} pixels each")
+    read, skipped = {}, []
     for file in files:
         try:
-            read.append((file, images.to_uint8(images.read(file, most_pixels=most_pixels))))
+            read[file] = images.to_uint8(images.read(file, most_pixels=most_pixels))
         except (ValueError, OSError) as error:
-            print(f"skipped: {error}")
+            skipped.append(error)
+    _name_skipped(skipped)
+    if not read:
+        raise ValueError(f"{path}: no picture of the {split} split could be read")
     return read
 
 
@@ -193,10 +216,10 @@ def captioned(path, split, seed):
     Args:
         path: pathlib.Path of the folder.
         split: "train" or "test".
-        seed: whole number.
+        seed: whole number, 0 or more.
     Returns:
-        pictures: list of uint8 (height, width, 3).
-        captions: list of tuples of texts.
+        pictures, labels, captions, classes: as of `folder`, but with a tuple of texts for each
+            picture, and neither labels nor classes.
     Raises:
         FileNotFoundError: no such folder, or neither of the two files in it.
         ValueError: the file has other columns, or no picture with a caption could be read.
@@ -210,58 +233,47 @@ def captioned(path, split, seed):
         raise FileNotFoundError(f"{path}: expected captions.txt or captions.csv in this folder")
     place, texts = path / layouts[table][0], _rows(path / table, *layouts[table][1:])
     names = sorted(texts)
-    order = np.random.default_rng(seed).permutation(len(names))
-    share = max(1, len(names) // 5) if len(names) > 1 else 0
-    tests = {names[number] for number in order[:share]}
-    files = {existing(place, name): name for name in names if (name in tests) == (split == "test")}
-    read = _read_all(list(files))
-    if not read:
-        raise ValueError(f"{path}: no captioned picture of the {split} split could be read")
-    return [pixels for _, pixels in read], [tuple(texts[files[file]]) for file, _ in read]
+    halves = _drawn_halves(len(names), seed, 5)
+    chosen = [name for name, half in zip(names, halves, strict=True) if half == split]
+    files = {existing(place, name): name for name in chosen}
+    read = _read_all(path, split, files)
+    return list(read.values()), None, tuple(tuple(texts[files[file]]) for file in read), None
 
 
 def _rows(file, key, value):
     """Collect the texts of each picture from a table with a header."""
-    text = file.read_text("utf-8-sig", errors="replace")
-    if "\ufffd" in text:
+    with open(file, encoding="utf-8-sig", errors="replace") as table:
+        lines = table.readlines()
+    if any("\ufffd" in line for line in lines):
         print(f"{file.name} is not in UTF-8: some letters are lost")
-    lines = text.splitlines(keepends=True)
-    heads = _cells(lines[0]) if lines else []
+    heads, start = _record(lines[:1])
     if key not in heads or value not in heads:
         raise ValueError(f"{file}: expected columns {key} and {value}, got {', '.join(heads)}")
-
-    def parse(first, last):
-        """Give the row that these lines hold, by its heads; None if they hold none."""
-        cells = _cells("".join(lines[first:last]))
+    texts, skipped = {}, []
+    while start < len(lines):
+        cells, count = _record(lines[start : start + LONGEST_CAPTION])
         row = dict(zip(heads, cells, strict=False))
-        return row if len(cells) == len(heads) and row[key] and row[value] else None
-
-    texts, number = {}, 1
-    while number < len(lines):
-        # A caption in quotes may span lines. But a quote that is never closed must not swallow the
-        # rows below it: they begin with a picture's name.
-        last = number + 1
-        while (
-            "".join(lines[number:last]).count('"') % 2
-            and last < min(len(lines), number + LONGEST_CAPTION)
-            and not ((row := parse(last, last + 1)) and Path(row[key]).suffix)
-        ):
-            last += 1
-        row = parse(number, last)
-        if not row:
-            last = number + 1
-            row = parse(number, last)
-        if row:
+        if len(cells) == len(heads) and row[key] and row[value]:
             texts.setdefault(row[key], []).append(row[value])
-        elif lines[number].strip(' ,\r\n"'):
-            print(f"skipped: {file.name}, line {number + 1}: {lines[number].strip()[:60]!r}")
-        number = last
+        elif any(cells):
+            skipped.append(f"{file.name}, line {start + 1}: {lines[start].strip()[:60]!r}")
+        start += count
+    _name_skipped(skipped)
     return texts
 
 
-def _cells(text):
-    """Split a record of a table into its cells; none where it is broken."""
-    try:
-        return [cell.strip() for cell in next(csv.reader([text]), [])]
-    except csv.Error:  # too long
-        return []
+def _record(lines):
+    """Give the cells of the record that these lines begin with, and how many lines it takes.
+
+    A text in quotes may span lines. But a quote that is never closed must not swallow the rows
+    below it, which begin with a picture's name: then the first line stands alone.
+    """
+    reader = csv.reader(lines, strict=True)
+    cells, endings = [], Image.registered_extensions()
+    with suppress(csv.Error):
+        cells = next(reader, [])
+    below = lines[1 : reader.line_num]
+    if not cells or any(Path(line.partition(",")[0]).suffix.lower() in endings for line in below):
+        reader = csv.reader(lines[:1])
+        cells = next(reader, [])
+    return [cell.strip() for cell in cells], reader.line_num

@@ -4,50 +4,53 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 
 from imagegen_tf import runtime
 from imagegen_tf.images import arrays
 
-PngImagePlugin.MAX_TEXT_CHUNK = 2**26  # a large colour profile is no reason to refuse good pixels
 READ_MODES = ("RGB", "L", "RGBA")
 DEPTH_MODES = ("L", "I", "F", "I;16", "I;16L", "I;16B")
 WRITE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP"}
 LONGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383}  # pixels, of the formats that have such a limit
-
-
-def _check_file(path):
-    """Check that there is a file with something in it."""
-    path = Path(path)
-    if path.is_dir():
-        raise ValueError(f"{path}: is a folder, not a picture")
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path}: the file is empty")
+WRITE_OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}
+REASONS = {
+    Image.DecompressionBombError: "too many pixels to open safely",
+    Image.UnidentifiedImageError: "not a picture in a format that Pillow reads",
+}
+TIFF_COLOURS = {0: 1, 1: 1, 2: 3, 5: 4}  # values of a pixel: grey (0 is white; black), RGB, CMYK
 
 
 def _open(path, most_pixels=None):
     """Open and decode a picture file, upright; every failure names the file."""
+    path, lenient = Path(path), ImageFile.LOAD_TRUNCATED_IMAGES
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder, not a picture")
+    if path.exists() and not path.stat().st_size:
+        raise ValueError(f"{path}: the file is empty")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large sizes, of odd metadata
+            # Before the pixels come metadata: be lenient with those, but not with the pixels.
+            ImageFile.LOAD_TRUNCATED_IMAGES = True
             with Image.open(path) as picture:
+                ImageFile.LOAD_TRUNCATED_IMAGES = False
                 if most_pixels:  # a JPEG can be decoded at a half, a quarter or an eighth
                     picture.draft(None, _smaller(picture.size, most_pixels))
+                layout = picture.tile[0].args if picture.tile else None
                 picture.load()
+                _follow_levels(picture.info, layout)
                 try:
                     return ImageOps.exif_transpose(picture)
                 except Exception:  # broken metadata beside good pixels
                     return picture.copy()
-    except PermissionError:
+    except (FileNotFoundError, PermissionError):
         raise
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{path}: too many pixels to open safely ({error})") from error
-    except Image.UnidentifiedImageError as error:
-        raise ValueError(f"{path}: not a picture in a format that Pillow reads") from error
     except Exception as error:  # decoders raise many kinds
-        raise ValueError(f"{path}: the picture cannot be decoded ({error})") from error
+        reason = REASONS.get(type(error), f"the picture cannot be decoded ({error})")
+        raise ValueError(f"{path}: {reason}") from error
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = lenient
 
 
 def _smaller(size, most_pixels):
@@ -56,68 +59,71 @@ def _smaller(size, most_pixels):
     return tuple(max(1, int(side * shrink)) for side in size)
 
 
-def _deep_tiff(path):
-    """Read a TIFF of more than 8 bits, (height, width, channels), by tifffile; None for others.
+def _follow_levels(info, layout):
+    """Bring the transparent level of a PNG to 8 bits, as Pillow brought its pixels."""
+    key = info.get("transparency")
+    if layout == "RGB;16B" and key is not None:
+        info["transparency"] = tuple(level >> 8 for level in key)
+    elif layout in ("L;2", "L;4") and key is not None:
+        info["transparency"] = key * {"L;2": 85, "L;4": 17}[layout]
 
-    Pillow mistakes planes for pixels there, and takes white for black.
+
+def _deep_tiff(path):
+    """Read a TIFF of more than 8 bits as float32 (height, width, 1, 3 or 4); None for other files.
+
+    Pillow takes planes for rows of pixels there, and white for black, and cuts colours to 8 bits.
     """
     import tifffile
 
-    is_misread = False
+    is_plain = True
     try:
         with tifffile.TiffFile(path) as file:
             page = file.pages[0]
-            if page.bitspersample <= 8 or page.photometric not in (0, 1, 2):  # grey, RGB
+            if page.bitspersample <= 8:
                 return None
-            is_inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
-            is_misread = is_inverted or page.axes == "SYX"
-            orientation = page.tags.valueof(274, 1)
+            is_planar, is_inverted = page.axes == "SYX", page.photometric == 0
+            is_plain = page.photometric in (1, 2) and not is_planar and page.bitspersample % 16 == 0
+            count = TIFF_COLOURS[page.photometric]
+            orientation, kinds = page.tags.valueof(274, 1), page.extrasamples
             values = page.asarray()
     except Exception as error:  # no TIFF, or damaged, or a compression that needs another package
-        if is_misread:
-            raise ValueError(f"{path}: the picture cannot be decoded ({error})") from error
-        return None
-    values = np.moveaxis(values, 0, 2) if page.axes == "SYX" else values
+        if is_plain:  # Pillow reads it, or says what is wrong
+            return None
+        raise ValueError(f"{path}: the picture cannot be decoded ({error!r})") from error
+    values = np.moveaxis(values, 0, 2) if is_planar else values
     values = _levels(values.reshape(*values.shape[:2], -1), path)
-    values = 1 - values if is_inverted else values
-    if values.shape[2] == 2:  # grey and alpha
-        values = values[:, :, [0, 0, 0, 1]]
-    if values.shape[2] not in (1, 3, 4):
-        raise ValueError(f"{path}: {values.shape[2]} values per pixel, expected 1 to 4")
+    colours = 1 - values[:, :, :count] if is_inverted else values[:, :, :count]
+    if count == 4:  # cyan, magenta, yellow and black
+        colours = (1 - colours[:, :, :3]) * (1 - colours[:, :, 3:])
+    # What stands beside the colours is alpha if the file says so: 1 premultiplied, 2 straight.
+    alpha = next((place for place, kind in enumerate(kinds) if kind in (1, 2)), None)
+    if alpha is not None:
+        opacity = values[:, :, count + alpha, None]
+        colours = np.concatenate([colours * np.ones(3, np.float32), opacity], axis=2)
+        colours = arrays.unpremultiply(colours) if kinds[alpha] == 1 else colours
     # Orientations 5 to 8 exchange rows and columns; half of all mirror one of them.
-    values = values.swapaxes(0, 1) if orientation > 4 else values
-    values = values[:, ::-1] if orientation in (2, 3, 6, 7) else values
-    values = values[::-1] if orientation in (3, 4, 7, 8) else values
-    is_premultiplied = values.shape[2] == 4 and page.extrasamples == (1,)
-    return arrays.unpremultiply(values) if is_premultiplied else values
+    colours = colours.swapaxes(0, 1) if orientation > 4 else colours
+    colours = colours[:, ::-1] if orientation in (2, 3, 6, 7) else colours
+    return colours[::-1] if orientation in (3, 4, 7, 8) else colours
 
 
 def _levels(values, path):
     """Turn levels of 16 or more bits, or floating-point ones, into float32 in [0, 1]."""
-    is_float = values.dtype.kind == "f"
+    most = 1 if values.dtype.kind == "f" else 65535
     levels = values.astype(np.float32)
-    levels /= 1 if is_float else 65535
+    levels /= most  # in place: photos are large
     if not (levels.min() >= 0 and levels.max() <= 1):
-        expected = "[0, 1]" if is_float else "0 to 65535"
-        raise ValueError(f"{path}: {values.dtype} with values outside {expected}")
+        raise ValueError(f"{path}: {values.dtype} with values outside 0 to {most}")
     return levels
 
 
 def _channels(picture, path):
     """Give a decoded picture as float32 (height, width, 1, 3 or 4)."""
-    key = picture.info.get("transparency")
     if picture.mode.startswith("I") or picture.mode == "F":
-        steps = np.asarray(picture)[:, :, None]
+        steps, key = np.asarray(picture)[:, :, None], picture.info.get("transparency")
         grey = _levels(steps, path)
-        if key is None:
-            return grey
-        return np.concatenate([grey, grey, grey, steps != key], axis=2)
-    if picture.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:
-        # Pillow has cut the colours to 8 bits, but not the one that is transparent.
-        picture.info["transparency"] = tuple(level >> 8 for level in key)
+        return grey if key is None else np.concatenate([grey, grey, grey, steps != key], axis=2)
     try:
-        if picture.mode in ("LAB", "HSV", "YCbCr"):
-            picture = picture.convert("RGB")
         kind = "RGBA" if picture.has_transparency_data else "RGB"
         return arrays.to_float(np.asarray(picture.convert(kind)))
     except (OSError, ValueError, KeyError) as error:
@@ -144,7 +150,6 @@ def read(path, mode="RGB", *, most_pixels=None):
     """
     if mode not in READ_MODES:
         raise ValueError(f"mode: expected one of {', '.join(READ_MODES)}, got {mode!r}")
-    _check_file(path)
     image = _deep_tiff(path)
     image = _channels(_open(path, most_pixels), path) if image is None else image
     height, width, channels = image.shape
@@ -177,7 +182,6 @@ def read_depth(path, unit=0.001):
     """
     if not unit > 0:
         raise ValueError(f"unit: expected metres per step above 0, got {unit}")
-    _check_file(path)
     picture = _open(path)
     if picture.mode not in DEPTH_MODES:
         raise ValueError(f"{path}: expected a grey depth picture, got mode {picture.mode}")
@@ -202,27 +206,23 @@ def write(path, image, note=None):
         TypeError: not an image.
     Taught in: notebooks/00_start_here.ipynb; the note in notebooks/12_evaluation.ipynb
     """
-    path = Path(path)
+    path, values = Path(path), arrays.to_uint8(image)
     kind = WRITE_FORMATS.get(path.suffix.lower())
-    values = arrays.to_uint8(image)
     if kind is None:
         raise ValueError(f"{path}: expected a name ending in {', '.join(WRITE_FORMATS)}")
-    if values.ndim != 3 or values.shape[2] not in (1, 3, 4) or values.size == 0:
-        raise ValueError(f"image: expected shape (height, width, 1, 3 or 4), got {values.shape}")
-    if values.shape[2] == 4 and kind in ("JPEG", "BMP"):
-        raise ValueError(f"{path}: {kind} has no alpha; use .png or .webp")
+    channels = (1, 3) if kind in ("JPEG", "BMP") else (1, 3, 4)  # those have no alpha
+    if values.ndim != 3 or values.shape[2] not in channels or values.size == 0:
+        raise ValueError(f"{path}: {kind} holds channels of {channels}, got shape {values.shape}")
     if note is not None and kind != "PNG":
         raise ValueError(f"{path}: a note is kept in PNG files only")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent}: no such folder")
     longest = LONGEST_SIDES.get(kind, np.inf)
     if max(values.shape[:2]) > longest:
-        raise ValueError(
-            f"{path}: {kind} holds at most {longest} pixels a side, got {values.shape}"
-        )
-    options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}.get(kind, {})
+        raise ValueError(f"{path}: {kind} has at most {longest} pixels a side, got {values.shape}")
+    options = WRITE_OPTIONS.get(kind, {})
     if note is not None:
-        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options = {"pnginfo": PngImagePlugin.PngInfo()}
         options["pnginfo"].add_itxt("Description", note)
     picture = Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values)
     with runtime.atomic_write(path) as temporary:
